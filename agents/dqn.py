@@ -1,0 +1,196 @@
+"""DQN: stable-baselines3's, with its update handed to the interventions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+import stable_baselines3
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Le
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor, nn
+
+from rlplastic.agents.learner import Minibatch, update
+from rlplastic.agents.networks import (
+    ACTIVATIONS,
+    Activation,
+    last_linear,
+    policy_name,
+    scope_of,
+    set_channels_last,
+)
+from rlplastic.interventions import Interventions
+from rlplastic.registry import agent
+
+
+class DQN(stable_baselines3.DQN):
+    """Deep Q-network (Mnih et al. 2015) with Huber loss, as in stable-baselines3.
+
+    Two things differ, and neither does in an agent's first world: updates wait until
+    `learning_starts` transitions have come since the replay memory was last emptied, and the loss
+    goes through the interventions.
+
+    Args:
+        *args: As for `stable_baselines3.DQN`.
+        interventions: What is done to keep it plastic.
+        channels_last: Memory layout of convolutions; faster on CPUs, the same numbers to rounding.
+        **kwargs: As for `stable_baselines3.DQN`.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        interventions: Interventions | None = None,
+        channels_last: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self.interventions = interventions or Interventions()
+        self.channels_last = channels_last
+        self.num_updates = 0
+        self.last_batch: ReplayBufferSamples | None = None
+        self._transitions = 0  # since the replay memory was last emptied
+        kwargs["policy_kwargs"] = self.interventions.build(dict(kwargs.get("policy_kwargs") or {}))
+        super().__init__(*args, **kwargs)
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if self.channels_last:
+            set_channels_last(self.policy)
+        self.policy.optimizer = self.interventions.optimizer(
+            lambda: self.policy.optimizer, self.q_net.parameters()
+        )
+
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        """`gradient_steps` updates on minibatches from the replay memory."""
+        if self._transitions <= min(self.learning_starts, self.buffer_size - 1):
+            return
+        assert self.replay_buffer is not None
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        losses = []
+        for _ in range(gradient_steps):
+            self.last_batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            terms = update(self, self.losses(self.last_batch))
+            losses.append(terms["critic"].item())
+        self._n_updates += gradient_steps
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/loss", np.mean(losses))
+
+    def losses(self, batch: ReplayBufferSamples) -> Minibatch:
+        """The critic's Huber loss; the bootstrap target is computed here, once."""
+        discounts = batch.discounts if batch.discounts is not None else self.gamma
+        with torch.no_grad():
+            future = self.q_net_target(batch.next_observations).max(dim=1)[0].reshape(-1, 1)
+            target = batch.rewards + (1 - batch.dones) * discounts * future
+
+        def terms(_: tuple[str, ...]) -> dict[str, Tensor]:
+            values = torch.gather(self.q_net(batch.observations), 1, batch.actions.long())
+            return {"critic": F.smooth_l1_loss(values, target)}
+
+        return Minibatch(self.policy, terms)
+
+    def values(self, observations: Tensor) -> Tensor:
+        """The critic's output: ``[batch, actions]``."""
+        return self.q_net(observations)
+
+    def scope(self, name: str) -> list[nn.Parameter]:
+        """The parameters of a scope; see `rlplastic.agents.networks.scope_of`."""
+        critic = self.q_net
+        return scope_of(name, critic=critic.parameters(), head=last_linear(critic), actor=())
+
+    def at_shift(self, phase: int, replay: Literal["clear", "keep"]) -> None:
+        """The world has shifted: empty the replay memory if the protocol says so, tell oracles."""
+        if replay == "clear":
+            assert self.replay_buffer is not None
+            self.replay_buffer.reset()
+            self._transitions = 0
+        self.interventions.at_shift(self, phase)
+
+    def _store_transition(self, *args: Any, **kwargs: Any) -> None:
+        super()._store_transition(*args, **kwargs)
+        self._transitions += self.n_envs
+
+
+@agent("dqn")
+@dataclass(frozen=True, kw_only=True)
+class DQNConfig:
+    """DQN (Mnih et al., Nature 2015) with constant exploration.
+
+    Attributes:
+        num_envs: Copies of the environment.
+        learning_rate: Adam's step size, constant.
+        buffer_size: Transitions in the replay memory.
+        learning_starts: Transitions to wait for, at birth and whenever the memory is emptied;
+            the first actions of a life are uniformly random for as long.
+        batch_size: Transitions of a minibatch.
+        gamma: Discount.
+        train_freq: Steps of each copy between trainings.
+        gradient_steps: Updates in a training.
+        target_update_interval: Environment steps between copies to the target network.
+        epsilon: Share of uniformly random actions, constant over the life.
+        max_grad_norm: The gradient is clipped to this norm.
+        hidden: Widths of the hidden layers after the features; empty for NatureCNN alone.
+        activation: Of the hidden layers.
+        adam_eps: Adam's epsilon.
+        fused: Fused Adam: faster, the same numbers to rounding.
+        channels_last: Memory layout of convolutions: faster, the same numbers to rounding.
+    """
+
+    learns: ClassVar[bool] = True
+
+    num_envs: Annotated[int, Ge(1)] = 1
+    learning_rate: Annotated[float, Gt(0)] = 1e-4
+    buffer_size: Annotated[int, Ge(1)] = 100_000
+    learning_starts: Annotated[int, Ge(0)] = 100
+    batch_size: Annotated[int, Ge(1)] = 32
+    gamma: Annotated[float, Ge(0), Le(1)] = 0.99
+    train_freq: Annotated[int, Ge(1)] = 4
+    gradient_steps: Annotated[int, Ge(1)] = 1
+    target_update_interval: Annotated[int, Ge(1)] = 1_000
+    epsilon: Annotated[float, Ge(0), Le(1)] = 0.05
+    max_grad_norm: Annotated[float, Gt(0)] = 10.0
+    hidden: Sequence[Annotated[int, Ge(1)]] = (64, 64)
+    activation: Activation = "relu"
+    adam_eps: Annotated[float, Gt(0)] = 1e-8
+    fused: bool = True
+    channels_last: bool = True
+
+    @property
+    def rollout(self) -> int:
+        """Environment steps between two trainings: phases are whole multiples of it."""
+        return self.num_envs * self.train_freq
+
+    def build(
+        self, env: VecEnv, *, seed: int, interventions: Interventions, device: str, horizon: int
+    ) -> DQN:
+        """A newborn agent for a life of `horizon` steps."""
+        return DQN(
+            policy_name(env.observation_space),
+            env,
+            learning_rate=self.learning_rate,
+            # nothing is gained by room for more transitions than a life has
+            buffer_size=min(self.buffer_size, horizon),
+            learning_starts=self.learning_starts,
+            batch_size=self.batch_size,
+            gamma=self.gamma,
+            train_freq=self.train_freq,
+            gradient_steps=self.gradient_steps,
+            target_update_interval=self.target_update_interval,
+            exploration_initial_eps=self.epsilon,
+            exploration_final_eps=self.epsilon,
+            max_grad_norm=self.max_grad_norm,
+            policy_kwargs={
+                "net_arch": list(self.hidden),
+                "activation_fn": ACTIVATIONS[self.activation],
+                "optimizer_kwargs": {"fused": self.fused, "eps": self.adam_eps},
+            },
+            seed=seed,
+            device=device,
+            interventions=interventions,
+            channels_last=self.channels_last,
+        )

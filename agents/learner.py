@@ -1,0 +1,75 @@
+"""One update, for every agent: loss terms in, one step of the optimizer out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from rlplastic.errors import Diverged
+from rlplastic.interventions import Interventions
+
+
+class Learner(Protocol):
+    """What `update` needs of an agent."""
+
+    policy: Any
+    interventions: Interventions
+    max_grad_norm: float
+    num_updates: int
+
+    def scope(self, name: str) -> list[nn.Parameter]:
+        """See `rlplastic.agents.networks.scope_of`."""
+
+
+class Minibatch:
+    """The loss terms of one minibatch, as `rlplastic.interventions.Losses` asks for them.
+
+    The terms of the first call are computed at most once, so that an agent may look at them
+    (for an early stop) before the interventions do. Dropout draws the same mask in every call.
+    """
+
+    def __init__(self, policy: nn.Module, terms: Callable[[tuple[str, ...]], dict[str, Tensor]]):
+        self._terms = terms
+        self._masked = any(isinstance(m, nn.modules.dropout._DropoutNd) for m in policy.modules())
+        self._masks = torch.get_rng_state() if self._masked else None
+        self._first: dict[str, Tensor] | None = None
+
+    def peek(self) -> dict[str, Tensor]:
+        """All terms at the current weights, kept for the first call."""
+        if self._first is None:
+            self._first = self._compute(())
+        return self._first
+
+    def __call__(self, *names: str) -> dict[str, Tensor]:
+        """All terms, or only the named ones, at the current weights."""
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        return self._compute(names)
+
+    def _compute(self, names: tuple[str, ...]) -> dict[str, Tensor]:
+        if self._masks is not None:
+            torch.set_rng_state(self._masks)
+        return self._terms(names)
+
+
+def update(agent: Learner, losses: Minibatch) -> dict[str, Tensor]:
+    """Turn loss terms into one step of the optimizer; returns the terms for the log.
+
+    Raises:
+        Diverged: the gradient is NaN or infinite; the weights are left as they were.
+    """
+    optimizer = agent.policy.optimizer
+    optimizer.zero_grad()
+    terms = agent.interventions.gradient(agent, losses)
+    norm = nn.utils.clip_grad_norm_(agent.policy.parameters(), agent.max_grad_norm)
+    if not math.isfinite(norm.item()):
+        raise Diverged(f"gradient norm {norm.item()} at update {agent.num_updates + 1}")
+    optimizer.step()
+    agent.num_updates += 1
+    agent.interventions.after_update(agent)
+    return terms

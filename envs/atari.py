@@ -1,0 +1,98 @@
+"""Atari games on ALE's own vector environment.
+
+Protocol of Machado et al. (arXiv 1709.06009) and Dopamine: sticky actions 0.25, frame skip 4, an
+episode ends at game over (not at a lost life), 84 x 84 grey frames with max-pooling over the last
+two, four of them stacked. Frames come single; the stream shifts and stacks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+from ale_py import roms
+from ale_py.vector_env import AtariVectorEnv
+from annotated_types import Ge, Le
+from gymnasium.vector import AutoresetMode
+
+from rlplastic.envs.copies import Array, Copies, Transition
+from rlplastic.errors import unknown
+from rlplastic.registry import environment
+
+
+class AtariCopies(Copies):
+    """`Copies` on `ale_py.vector_env.AtariVectorEnv`."""
+
+    stack = 4
+
+    def __init__(self, env: AtariVectorEnv) -> None:
+        self.env = env
+        self.num_copies = env.num_envs
+        self.observation_space = env.single_observation_space
+        self.action_space = env.single_action_space
+
+    def reset(self, seeds: Sequence[int] | None = None) -> Array:
+        """See `Copies.reset`; ALE takes seeds in [0, 2**31)."""
+        seed = None if seeds is None else np.asarray(seeds, dtype=np.int32)
+        frames: Array = self.env.reset(seed=seed)[0]
+        return frames
+
+    def step(self, actions: Array) -> Transition:
+        """See `Copies.step`."""
+        frames, reward, terminated, truncated, info = self.env.step(np.asarray(actions, np.int64))
+        # `final_obs` is there only when some copy ended
+        return Transition(
+            observation=frames,
+            reward=reward.astype(np.float64),  # int32, which scaling would overflow
+            terminated=terminated.astype(bool),
+            truncated=truncated.astype(bool),
+            final=info.get("final_obs", frames),
+        )
+
+    def close(self) -> None:
+        """See `Copies.close`."""
+        self.env.close()
+
+
+@environment("Atari")
+@dataclass(frozen=True, kw_only=True)
+class Atari:
+    """An Atari 2600 game; `game` is ALE's name, as ``space_invaders``.
+
+    Attributes:
+        game: ALE's name of the game.
+        sticky: Probability that ALE repeats the last action (arXiv 1709.06009, Sec. 5).
+        max_frames: Emulator frames after which an episode is truncated.
+    """
+
+    frame_skip: ClassVar[int] = 4
+    time_limit: ClassVar[int] = 27_000
+
+    game: str
+    sticky: Annotated[float, Ge(0), Le(1)] = 0.25
+    max_frames: Annotated[int, Ge(4)] = 108_000
+
+    def __post_init__(self) -> None:
+        """Refuse a game that ALE does not have."""
+        games = roms.get_all_rom_ids()
+        if self.game not in games:
+            raise unknown("Atari game", self.game, games)
+
+    def make(self, num_copies: int) -> Copies:
+        """See `rlplastic.envs.copies`."""
+        return AtariCopies(
+            AtariVectorEnv(
+                self.game,
+                num_copies,
+                num_threads=1,  # a sweep fills the cores with cells, not with threads
+                stack_num=1,
+                frameskip=self.frame_skip,
+                repeat_action_probability=self.sticky,
+                max_num_frames_per_episode=self.max_frames,
+                reward_clipping=False,
+                episodic_life=False,
+                autoreset_mode=AutoresetMode.SAME_STEP,
+            )
+        )

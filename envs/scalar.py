@@ -1,0 +1,113 @@
+"""The stream as a plain Gymnasium environment: for training loops of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from rlplastic.envs.copies import Array, Copies, GymCopies
+from rlplastic.envs.schedules import Schedule
+from rlplastic.envs.shifts import Shift
+from rlplastic.envs.stream import Boundary, Stream
+
+
+class SingleCopy(gymnasium.Env[Array, Any]):
+    """One copy of a base environment as a Gymnasium environment, for bases that have no other."""
+
+    def __init__(self, copies: Copies) -> None:
+        self.copies = copies
+        self.observation_space = copies.observation_space
+        self.action_space = copies.action_space
+        self._first: Array | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """See `gymnasium.Env.reset`."""
+        super().reset(seed=seed)
+        first, self._first = self._first, None
+        if first is None or seed is not None:
+            first = self.copies.reset(None if seed is None else [seed])[0]
+        return first, {}
+
+    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """See `gymnasium.Env.step`."""
+        step = self.copies.step(np.asarray([action]))
+        terminated, truncated = bool(step.terminated[0]), bool(step.truncated[0])
+        self._first = step.observation[0] if terminated or truncated else None
+        return step.final[0], float(step.reward[0]), terminated, truncated, {}
+
+    def close(self) -> None:
+        """See `gymnasium.Env.close`."""
+        self.copies.close()
+
+
+class ShiftedEnv(gymnasium.Wrapper[Array, Any, Array, Any]):
+    """A non-stationary environment: any Gymnasium environment, shifts and a schedule.
+
+    It is a `Stream` of one copy and behaves exactly as copy number `copy` of a stream with
+    `copies` copies. At the boundary of a phase `step` returns ``truncated=True`` with the old
+    world's observation, and the next `reset` gives the new world's first. The base environment
+    restarts within the step that ends an episode, not at the call of `reset`.
+
+    Args:
+        env: The base environment.
+        shifts: Applied in this order.
+        schedule: Its clock is counted in steps summed over all copies.
+        copies: How many copies are trained in all; each step here counts as so many.
+        copy: Which of them this one is.
+        seed: Fixes the contents of the worlds and the resets at the boundaries.
+        boundary: See `Stream`.
+        clip_reward: See `Stream`.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        shifts: Sequence[Shift],
+        schedule: Schedule,
+        *,
+        copies: int = 1,
+        copy: int = 0,
+        seed: int = 0,
+        boundary: Boundary = "truncate",
+        clip_reward: bool = False,
+    ) -> None:
+        super().__init__(env)
+        base = env.copies if isinstance(env, SingleCopy) else GymCopies(lambda: env, 1)
+        self.stream = Stream(
+            base,
+            shifts,
+            schedule,
+            seed=seed,
+            boundary=boundary,
+            clip_reward=clip_reward,
+            ticks=copies,
+            first_copy=copy,
+        )
+        self.observation_space = self.stream.observation_space
+        self.action_space = self.stream.action_space
+        self._pending: Array | None = None
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """The first observation of an episode; with a seed, of a freshly seeded one."""
+        if seed is not None:
+            super().reset(seed=seed, options=options)
+            return self.stream.reset([seed])[0], {}  # type: ignore[index]
+        first, self._pending = self._pending, None
+        return (self.stream.reset()[0] if first is None else first), {}  # type: ignore[index]
+
+    def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """See `gymnasium.Env.step`."""
+        observation, reward, done, infos = self.stream.step(np.asarray([action]))
+        self._pending = None
+        if not done[0]:
+            return observation[0], float(reward[0]), False, False, {}  # type: ignore[index]
+        self._pending = observation[0]  # type: ignore[index]
+        truncated = bool(infos[0]["TimeLimit.truncated"])
+        return infos[0]["terminal_observation"], float(reward[0]), not truncated, truncated, {}

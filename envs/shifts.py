@@ -1,0 +1,147 @@
+"""What a shift is. The shifts themselves are in ``shifts_observation.py`` and ``shifts_reward.py``.
+
+To add one: a frozen dataclass in its family's file, with the decorator, any of these methods::
+
+    @shift("offset")
+    @dataclass(frozen=True, kw_only=True)
+    class Offset(Shift):
+        \"\"\"Add a constant vector to every observation.\"\"\"
+
+        sigma: Annotated[float, Ge(0)] = 2.0
+
+        def draw(self, rng):                     # the content of one world
+            return rng.normal(0.0, self.sigma, self.base.observation_space.shape)
+
+        def observation(self, frames, world):    # [copies, ...], [copies]
+            return frames + self.content(world)
+
+A method sees only copies that are in a world other than 0, so world 0 is the unshifted
+environment whatever the shift does.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from rlplastic.envs.copies import Array, Copies
+from rlplastic.errors import UsageError
+
+_CONTENT = 0x5348494654  # keeps the draws of contents apart from the seeds of resets
+_KEPT = 4  # contents kept in memory: it must not grow with the number of phases
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift:
+    """A change of the decision problem, as a function of the world.
+
+    Attributes:
+        worlds: Number of different worlds the shift has, world 0 included; None: any number.
+        on: Which side of the problem it changes: ``observation``, ``reward``, ``target``,
+            ``action`` or ``dynamics``.
+        base: The copies it acts on, once `bind` has been called.
+    """
+
+    worlds: ClassVar[int | None] = None
+    on: ClassVar[str]
+    name: ClassVar[str]
+
+    @property
+    def base(self) -> Copies:
+        """The base environment's copies: spaces, spread."""
+        base: Copies = self.__dict__["_base"]
+        return base
+
+    def bind(self, base: Copies, seed: int, index: int) -> Self:
+        """A copy of this shift that knows its base environment and its stream's seed.
+
+        Raises:
+            UsageError: the shift does not fit the base environment.
+        """
+        bound = replace(self)
+        bound.__dict__.update(_base=base, _seed=seed, _index=index, _contents=OrderedDict())
+        bound.check()
+        return bound
+
+    def check(self) -> None:
+        """Raise `UsageError` if the shift does not fit `base`."""
+
+    def refuse(self, needs: str) -> UsageError:
+        """The error of a shift that does not fit, saying what it needs."""
+        return UsageError(
+            f"shift {self.name!r} needs {needs}; this environment shows "
+            f"{self.base.observation_space} and takes {self.base.action_space}"
+        )
+
+    def space(self, space: spaces.Space[Any]) -> spaces.Space[Any]:
+        """The union, over the worlds, of the observation spaces (of a single frame)."""
+        return space
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """The content of one world, any array; drawn again if it equals the world before's."""
+        raise NotImplementedError
+
+    def neutral(self) -> Array | None:
+        """The content that would change nothing, which no world but 0 may have."""
+        return None
+
+    def content(self, world: Array) -> Array:
+        """What `draw` gave for each copy's world, stacked: ``[copies, ...]``.
+
+        It depends on (stream seed, world) alone.
+        """
+        if (world == world[0]).all():
+            one = self._content(int(world[0]))
+            return np.broadcast_to(one, (len(world), *one.shape))
+        return np.stack([self._content(int(index)) for index in world])
+
+    def _content(self, world: int) -> Array:
+        contents: OrderedDict[int, Array] = self.__dict__["_contents"]
+        if world not in contents:
+            known = max((w for w in contents if w < world), default=0)
+            for index in range(known + 1, world + 1):
+                contents[index] = self._draw_distinct(index, contents.get(index - 1))
+                while len(contents) > _KEPT:
+                    contents.popitem(last=False)
+        contents.move_to_end(world)
+        return contents[world]
+
+    def _draw_distinct(self, world: int, before: Array | None) -> Array:
+        # Consecutive worlds always differ, and none but world 0 is the unshifted one.
+        others = [other for other in (self.neutral(), before) if other is not None]
+        seed, index = self.__dict__["_seed"], self.__dict__["_index"]
+        for attempt in range(1000):
+            rng = np.random.default_rng([_CONTENT, seed, index, world, attempt])
+            content = np.asarray(self.draw(rng))
+            if not any(np.array_equal(content, other) for other in others):
+                return content
+        raise UsageError(f"shift {self.name!r} draws the same content for every world: {self}")
+
+    # What a shift may change; a shift overrides the ones it needs. Leading dimension: copy.
+
+    def observation(self, frames: Array, world: Array) -> Array:
+        """Single frames as the world shows them, same shape and dtype."""
+        raise NotImplementedError
+
+    def reward(self, reward: Array, world: Array, observation: Array) -> Array:
+        """The task's reward, given the base reward and the base observation that came with it."""
+        raise NotImplementedError
+
+    def target(self, reward: Array, world: Array) -> Array:
+        """What the learner is paid, after clipping; the recorded return stays as it is."""
+        raise NotImplementedError
+
+    def action(self, action: Array, world: Array) -> Array:
+        """The action that the base environment gets."""
+        raise NotImplementedError
+
+    def configure(
+        self, env: gymnasium.Env[Any, Any], world: int
+    ) -> gymnasium.Env[Any, Any]:
+        """A base environment re-parameterised for a world, 0 included."""
+        raise NotImplementedError

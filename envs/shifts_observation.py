@@ -1,0 +1,143 @@
+"""Shifts of what the agent sees. Images are single frames ``[copies, channels, height, width]``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from annotated_types import Ge
+from gymnasium import spaces
+
+from rlplastic.envs.copies import Array
+from rlplastic.envs.shifts import Shift
+from rlplastic.errors import UsageError
+from rlplastic.registry import shift
+
+
+def _is_image(space: spaces.Space[Any]) -> bool:
+    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(space.shape) == 3
+
+
+@shift("offset")
+@dataclass(frozen=True, kw_only=True)
+class Offset(Shift):
+    """Add a constant vector to every observation, drawn anew for each world.
+
+    Dimension d is moved by N(0, (sigma * spread_d)^2), where the spread is the environment's own.
+    The protocol of TRAC and C-CHAIN (arXiv 2405.16642, Sec. 4: sigma 2 for every dimension).
+    """
+
+    on: ClassVar[str] = "observation"
+
+    sigma: Annotated[float, Ge(0)] = 2.0
+
+    def check(self) -> None:
+        """Only vectors of floats can be moved."""
+        space = self.base.observation_space
+        if not (isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)):
+            raise self.refuse("a vector of floats")
+
+    def space(self, space: spaces.Space[Any]) -> spaces.Space[Any]:
+        """Unbounded: offsets are."""
+        return spaces.Box(-np.inf, np.inf, space.shape or (), np.dtype(space.dtype).type)
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """The vector."""
+        shape = self.base.observation_space.shape or ()
+        spread = np.ones(shape) if self.base.spread is None else self.base.spread
+        return rng.normal(0.0, self.sigma, shape) * spread
+
+    def observation(self, frames: Array, world: Array) -> Array:
+        """Moved."""
+        return (frames + self.content(world)).astype(frames.dtype)
+
+
+@shift("tiles")
+@dataclass(frozen=True, kw_only=True)
+class Tiles(Shift):
+    """Cut each frame into `tiles` x `tiles` squares and put them in another order.
+
+    Tiles rather than pixels: within a tile a convolution still finds the edges it can use.
+    Patch permutation as in Juliani & Ash (arXiv 2405.19153).
+    """
+
+    on: ClassVar[str] = "observation"
+
+    tiles: Annotated[int, Ge(2)] = 4
+
+    def check(self) -> None:
+        """Height and width must divide into tiles."""
+        space = self.base.observation_space
+        if not _is_image(space):
+            raise self.refuse("images")
+        _, height, width = space.shape or ()
+        if height % self.tiles or width % self.tiles:
+            valid = [n for n in range(2, height + 1) if height % n == 0 and width % n == 0]
+            near = min(valid, key=lambda n: abs(n - self.tiles))
+            raise UsageError(
+                f"shift 'tiles': tiles = {self.tiles} does not divide frames of "
+                f"{height} x {width}; nearest that does: {near}"
+            )
+
+    def neutral(self) -> Array:
+        """Every tile in its place."""
+        return np.arange(self.tiles**2)
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """The order of the tiles."""
+        return rng.permutation(self.tiles**2)
+
+    def observation(self, frames: Array, world: Array) -> Array:
+        """The tiles in the world's order."""
+        copies, channels, height, width = frames.shape
+        t, h, w = self.tiles, height // self.tiles, width // self.tiles
+        cut = frames.reshape(copies, channels, t, h, t, w).transpose(0, 2, 4, 1, 3, 5)
+        order = self.content(world)
+        moved = cut.reshape(copies, t * t, channels, h, w)[np.arange(copies)[:, None], order]
+        whole = moved.reshape(copies, t, t, channels, h, w).transpose(0, 3, 1, 4, 2, 5)
+        return np.ascontiguousarray(whole).reshape(frames.shape)
+
+
+@shift("inversion")
+@dataclass(frozen=True, kw_only=True)
+class Inversion(Shift):
+    """Turn bright into dark: x becomes low + high - x. Two worlds."""
+
+    on: ClassVar[str] = "observation"
+    worlds: ClassVar[int | None] = 2
+
+    def check(self) -> None:
+        """The space must be bounded."""
+        space = self.base.observation_space
+        if not (isinstance(space, spaces.Box) and space.is_bounded()):
+            raise self.refuse("bounded observations")
+
+    def observation(self, frames: Array, world: Array) -> Array:
+        """Inverted."""
+        space = self.base.observation_space
+        assert isinstance(space, spaces.Box)
+        return (space.low + (space.high - frames)).astype(frames.dtype)
+
+
+@shift("flips")
+@dataclass(frozen=True, kw_only=True)
+class Flips(Shift):
+    """Mirror each frame. Four worlds: as it is, left-right, upside down, both."""
+
+    on: ClassVar[str] = "observation"
+    worlds: ClassVar[int | None] = 4
+
+    def check(self) -> None:
+        """Images only."""
+        if not _is_image(self.base.observation_space):
+            raise self.refuse("images")
+
+    def observation(self, frames: Array, world: Array) -> Array:
+        """Mirrored."""
+        out = frames.copy()
+        for index, axes in ((1, (3,)), (2, (2,)), (3, (2, 3))):
+            rows = world == index
+            if rows.any():
+                out[rows] = np.flip(frames[rows], axis=axes)
+        return out

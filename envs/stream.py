@@ -1,0 +1,367 @@
+"""The stream: a base environment, its shifts and their schedule, behind one clock.
+
+::
+
+    action --> shifts --> base copies --> reward --> shifts --> record --> clip --> target shifts --> learner
+                                     \\-> frame  --> shifts --> stack ---------------------------> learner
+
+The boundary between two phases happens inside `step`. With ``boundary="truncate"`` the last step
+of a phase returns every copy truncated (a real termination wins), with what the old world showed
+as ``terminal_observation`` and the new world's first observation, reset with a seed derived from
+(stream seed, phase, copy): a phase does not depend on anything that happened before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+
+from rlplastic.envs.copies import Array, Copies
+from rlplastic.envs.schedules import Listed, Schedule, worlds_of
+from rlplastic.envs.shifts import Shift
+from rlplastic.errors import UsageError
+
+Boundary = Literal["truncate", "episode", "step"]
+_RESETS = 0x5245534554  # keeps the seeds of resets apart from the draws of contents
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One finished episode of one copy.
+
+    Attributes:
+        phase: Phase in which it began.
+        world: World in which it began.
+        begin: Clock before its first step.
+        end: Clock after its last step.
+        copy: Index of the copy.
+        length: Steps of the copy.
+        task_return: Sum of rewards after the reward shifts, before any clipping.
+        base_return: Sum of the base environment's rewards.
+        cut: True if only the boundary of the phase ended it.
+    """
+
+    phase: int
+    world: int
+    begin: int
+    end: int
+    copy: int
+    length: int
+    task_return: float
+    base_return: float
+    cut: bool
+
+
+class Stream(VecEnv):
+    """A non-stationary environment with the interface of stable-baselines3's vector environments.
+
+    ``seed()`` does nothing: what happens is fixed by the stream's own seed.
+
+    Args:
+        base: The copies of the base environment.
+        shifts: Unbound shifts, applied in this order.
+        schedule: When the world changes.
+        seed: Fixes the contents of the worlds and the resets.
+        boundary: When a copy enters the new world: ``truncate`` at once, ending its episode;
+            ``episode`` at its next own reset; ``step`` at once, in mid-episode.
+        clip_reward: Pay the learner the sign of the reward; the recorded returns are not clipped.
+        ticks: Clock steps that one step of all copies takes, if not the number of copies.
+        first_copy: Index of the first copy here, where others are stepped elsewhere.
+        listener: Called with each finished `Episode`.
+
+    Raises:
+        UsageError: a shift that does not fit the base or has too few worlds for the schedule, a
+            phase that is not a whole number of steps.
+    """
+
+    def __init__(
+        self,
+        base: Copies,
+        shifts: Sequence[Shift],
+        schedule: Schedule,
+        *,
+        seed: int = 0,
+        boundary: Boundary = "truncate",
+        clip_reward: bool = False,
+        ticks: int | None = None,
+        first_copy: int = 0,
+        listener: Callable[[Episode], None] | None = None,
+    ) -> None:
+        self.base = base
+        self.schedule = schedule
+        self.stream_seed = seed
+        self.boundary = boundary
+        self.clip_reward = clip_reward
+        self.ticks = base.num_copies if ticks is None else ticks
+        self.first_copy = first_copy
+        self.listener = listener
+        self._unbound = tuple(shifts)
+        self.shifts = tuple(shift.bind(base, seed, i) for i, shift in enumerate(shifts))
+        self._check()
+        space = base.observation_space
+        for shift in self._that("observation"):
+            space = shift.space(space)
+        super().__init__(base.num_copies, self._stacked(space), base.action_space)
+        self._began, self._began_phase, self._began_world, self._length = (
+            np.zeros(base.num_copies, dtype=np.int64) for _ in range(4)
+        )
+        self._task_return, self._base_return = (np.zeros(base.num_copies) for _ in range(2))
+        self.begin(0)
+
+    # Where the clock stands
+
+    @property
+    def phase(self) -> int:
+        """The phase that the next step belongs to."""
+        return self._phase
+
+    @property
+    def worlds(self) -> Array:
+        """The world each copy is in: int ``[copies]``."""
+        return self._worlds
+
+    def begin(self, phase: int) -> None:
+        """Put the clock at the start of a phase; the next `reset` enters it.
+
+        The worlds and the seeds of the resets are those of a stream that came there by itself.
+        """
+        if not 0 <= phase < self.schedule.phases:
+            raise UsageError(f"phase {phase}: this stream has phases 0 to {self.schedule.phases - 1}")
+        self.clock = self.schedule.start(phase)
+        self._enter(phase)
+        self._worlds = np.full(self.base.num_copies, self.schedule.world(phase))
+        self._configure()
+
+    def at(self, world: int, base: Copies, *, seed: int | None = None) -> Stream:
+        """The frozen environment of one world, for evaluation, on copies of its own."""
+        return Stream(
+            base,
+            self._unbound,
+            Listed(period=2**62, worlds=(world,)),
+            seed=self.stream_seed if seed is None else seed,
+            clip_reward=self.clip_reward,
+        )
+
+    # The interface of VecEnv
+
+    def reset(self, seeds: Sequence[int] | None = None) -> VecEnvObs:
+        """Restart every copy; the clock stays. At the start of a phase, with the derived seeds."""
+        if seeds is None and self.clock == self.schedule.start(self._phase):
+            seeds = self._derived_seeds(self._phase)
+        frames = self.base.reset(seeds)
+        self._forget_episodes(np.ones(self.num_envs, dtype=bool))
+        self.reset_infos = [{} for _ in range(self.num_envs)]
+        return self._first(self._see(frames, self._worlds), self._worlds)
+
+    def step_async(self, actions: Array) -> None:
+        """See `VecEnv`."""
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """One step of all copies; see the module's head for the order of things."""
+        worlds = self._worlds
+        step = self.base.step(self._through("action", self._actions, worlds))
+        paid = self._through("reward", step.reward, worlds, step.final)
+        self._task_return += paid
+        self._base_return += step.reward
+        self._length += 1
+        self.clock += self.ticks
+
+        ended = step.terminated | step.truncated
+        after = self._push(self._see(step.final, worlds))
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        due = self.clock >= self._next and not self._last
+        last = self.clock == self._next and self._last
+        cut = self.boundary == "truncate" and (due or last)
+        done = np.ones_like(ended) if cut else ended
+        for copy in np.flatnonzero(done):
+            infos[copy] = self._close(int(copy), after[copy], step.terminated[copy], not ended[copy])
+        learned = self._through("target", np.sign(paid) if self.clip_reward else paid, worlds)
+
+        if due:
+            self._enter(self._phase + 1)
+        if cut:
+            self._worlds = np.full(self.num_envs, self.schedule.world(self._phase))
+            self._configure()
+            seeds = self._derived_seeds(self._phase + int(last))
+            observation = self._first(self._see(self.base.reset(seeds), self._worlds), self._worlds)
+        else:
+            observation = self._go_on(step.observation, after, ended)
+        self._forget_episodes(done)
+        return observation, learned.astype(np.float32), done, infos
+
+    def close(self) -> None:
+        """See `VecEnv`."""
+        self.base.close()
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Nothing: a stream is seeded once, when it is made."""
+        return [None] * self.num_envs
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """The stream's own attribute, once for each copy asked for."""
+        value = None if attr_name == "render_mode" else getattr(self, attr_name)
+        return [value] * len(list(self._get_indices(indices)))
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Refused: a stream changes only by its schedule."""
+        raise NotImplementedError("a stream's attributes cannot be set from outside")
+
+    def env_method(
+        self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any
+    ) -> list[Any]:
+        """Refused, like `set_attr`."""
+        raise NotImplementedError("a stream's copies cannot be called from outside")
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
+        """No copy is wrapped; episodes are reported as by SB3's Monitor."""
+        return [False] * len(list(self._get_indices(indices)))
+
+    # Inside a step
+
+    def _that(self, method: str) -> list[Shift]:
+        return [s for s in self.shifts if getattr(type(s), method) is not getattr(Shift, method)]
+
+    def _through(self, method: str, values: Array, worlds: Array, *more: Array) -> Array:
+        """The values after every shift that has this method, in the copies not in world 0."""
+        shifts = self._by_method[method]
+        if not shifts or not worlds.any():
+            return values
+        rows = np.flatnonzero(worlds)
+        whole = len(rows) == len(worlds)
+        for shift in shifts:
+            change = getattr(shift, method)
+            if whole:
+                values = change(values, worlds, *more)
+            else:
+                values = values.copy()
+                values[rows] = change(values[rows], worlds[rows], *(m[rows] for m in more))
+        return values
+
+    def _see(self, frames: Array, worlds: Array) -> Array:
+        return self._through("observation", frames, worlds)
+
+    def _push(self, frames: Array) -> Array:
+        """What the learner sees once these frames have been added."""
+        if self.base.stack == 1:
+            return frames
+        channels = frames.shape[1]
+        self._frames = np.concatenate([self._frames[:, channels:], frames], axis=1)
+        return self._frames
+
+    def _first(self, frames: Array, worlds: Array) -> Array:
+        """What the learner sees at a reset: the stack padded with the world's image of zero."""
+        if self.base.stack == 1:
+            return frames
+        padding = self._see(np.zeros_like(frames), worlds)
+        self._frames = np.concatenate([padding] * (self.base.stack - 1) + [frames], axis=1)
+        return self._frames
+
+    def _go_on(self, frames: Array, after: Array, ended: Array) -> Array:
+        """The next observations where no boundary cut the episodes."""
+        if self.boundary == "step":
+            self._worlds = np.full(self.num_envs, self.schedule.world(self._phase))
+        rows = np.flatnonzero(ended)
+        if len(rows) == 0:
+            return after
+        self._worlds = self._worlds.copy()
+        self._worlds[rows] = self.schedule.world(self._phase)
+        observation = after.copy()
+        stack, worlds = (self._frames if self.base.stack > 1 else None), self._worlds[rows]
+        observation[rows] = self._first(self._see(frames[rows], worlds), worlds)
+        if stack is not None:
+            self._frames = observation
+        return observation
+
+    def _close(self, copy: int, final: Array, terminated: bool, cut: bool) -> dict[str, Any]:
+        """The info of a copy whose episode ends here, and the record of it."""
+        episode = Episode(
+            phase=int(self._began_phase[copy]),
+            world=int(self._began_world[copy]),
+            begin=int(self._began[copy]),
+            end=self.clock,
+            copy=copy,
+            length=int(self._length[copy]),
+            task_return=float(self._task_return[copy]),
+            base_return=float(self._base_return[copy]),
+            cut=bool(cut),
+        )
+        if self.listener is not None:
+            self.listener(episode)
+        return {
+            "terminal_observation": final.copy(),
+            "TimeLimit.truncated": not terminated,
+            "episode": {"r": episode.task_return, "l": episode.length, "t": 0.0},
+        }
+
+    def _forget_episodes(self, rows: Array) -> None:
+        self._began[rows] = self.clock
+        self._began_phase[rows] = self._phase
+        self._began_world[rows] = self._worlds[rows]
+        self._length[rows] = 0
+        self._task_return[rows] = 0.0
+        self._base_return[rows] = 0.0
+
+    # Between phases
+
+    def _enter(self, phase: int) -> None:
+        self._phase = phase
+        self._next = self.schedule.start(phase + 1)
+        self._last = phase + 1 == self.schedule.phases
+
+    def _configure(self) -> None:
+        for shift in self._by_method["configure"]:
+            world = int(self._worlds[0])
+            self.base.configure(lambda env, shift=shift, world=world: shift.configure(env, world))
+
+    def _derived_seeds(self, phase: int) -> list[int]:
+        """Seeds of the resets that begin a phase; int32, since ALE takes no more."""
+        return [
+            int(np.random.SeedSequence(words).generate_state(1)[0] >> 1)
+            for words in (
+                [_RESETS, self.stream_seed, phase, self.first_copy + copy]
+                for copy in range(self.base.num_copies)
+            )
+        ]
+
+    # Once, at the start
+
+    def _stacked(self, space: spaces.Space[Any]) -> spaces.Space[Any]:
+        if self.base.stack == 1:
+            return space
+        assert isinstance(space, spaces.Box)
+        times = (self.base.stack,) + (1,) * (len(space.shape) - 1)
+        return spaces.Box(np.tile(space.low, times), np.tile(space.high, times), dtype=space.dtype.type)
+
+    def _check(self) -> None:
+        methods = ("action", "reward", "target", "observation", "configure")
+        self._by_method = {method: self._that(method) for method in methods}
+        if self.boundary != "truncate" and self._by_method["configure"]:
+            names = ", ".join(shift.name for shift in self._by_method["configure"])
+            raise UsageError(
+                f"boundary {self.boundary!r}: shift {names} builds another base environment for "
+                "each world, which needs boundary 'truncate'"
+            )
+        for phase in range(self.schedule.phases + 1):
+            if self.schedule.start(phase) % self.ticks:
+                start, near = self.schedule.start(phase), -(-self.schedule.start(phase) // self.ticks)
+                raise UsageError(
+                    f"phase {phase} starts at step {start}, which is not a whole number of steps "
+                    f"of {self.ticks} copies; nearest valid: {near * self.ticks}"
+                )
+        if not self.shifts:
+            return
+        highest = max(worlds_of(self.schedule))
+        for shift in self.shifts:
+            if shift.worlds is not None and highest >= shift.worlds:
+                raise UsageError(
+                    f"shift {shift.name!r} has {shift.worlds} worlds (0 to {shift.worlds - 1}), but "
+                    f"schedule {self.schedule.name!r} asks for world {highest}; "
+                    f"let them come back: schedule 'cyclic' with worlds = {shift.worlds}"
+                )

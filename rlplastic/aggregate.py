@@ -1,0 +1,207 @@
+"""Over seeds and tasks: rliable's aggregates, with intervals that keep their seed.
+
+Scores are a matrix [seeds x tasks], one number a run, already reduced over the shifts (the shifts
+of one seed are not independent of each other). The aggregates are rliable's functions as they are
+(Agarwal et al., 2021). Its resampler is not used: it draws from numpy's global generator whatever
+seed it is given, in a Python loop. The one here draws, for each task on its own, seeds with
+replacement; a comparison of two arms draws once for both, because their seeds are paired.
+
+Intervals are percentile intervals of 95 %. Nothing here touches numpy's global generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rliable import metrics as rliable
+from scipy import stats
+
+from rlplastic.record import FloatArray, IntArray
+
+RESAMPLES = 10_000
+TAILS = (2.5, 97.5)
+EXACT_FLIPS = 16  # seeds up to which all 2^n sign flips are enumerated
+FLIPS = 100_000
+CHUNK = 2**22  # scores resampled at a time: 32 MB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A number and its 95 % interval; the ends are NaN where there are fewer than two seeds."""
+
+    point: float
+    low: float
+    high: float
+
+
+def iqm(scores: FloatArray) -> FloatArray:
+    """Mean of the middle half of all runs, over the last two axes."""
+    flat = scores.reshape(*scores.shape[:-2], -1)
+    return np.asarray(stats.trim_mean(flat, proportiontocut=0.25, axis=-1))
+
+
+def mean(scores: FloatArray) -> FloatArray:
+    """Mean over tasks of the mean over seeds."""
+    return np.asarray(scores.mean(axis=-2).mean(axis=-1))
+
+
+def median(scores: FloatArray) -> FloatArray:
+    """Median over tasks of the mean over seeds."""
+    return np.asarray(np.median(scores.mean(axis=-2), axis=-1))
+
+
+def optimality_gap(scores: FloatArray) -> FloatArray:
+    """How far runs fall short of 1 on average; runs above 1 count as 1."""
+    return np.asarray(1.0 - np.minimum(scores, 1.0).mean(axis=(-2, -1)))
+
+
+AGGREGATES: dict[str, tuple[Callable[[FloatArray], Any], Callable[[FloatArray], FloatArray]]] = {
+    "iqm": (rliable.aggregate_iqm, iqm),
+    "mean": (rliable.aggregate_mean, mean),
+    "median": (rliable.aggregate_median, median),
+    "optimality_gap": (rliable.aggregate_optimality_gap, optimality_gap),
+}
+"""Name -> (rliable's function of one matrix, the same over many matrices at a time)."""
+
+
+def draw(shape: tuple[int, ...], rng: np.random.Generator, resamples: int) -> IntArray:
+    """Indices [resamples x seeds x tasks]: for each task on its own, seeds with replacement."""
+    return rng.integers(shape[0], size=(resamples, *shape))
+
+
+def estimate(
+    scores: FloatArray,
+    aggregate: str,
+    rng: np.random.Generator,
+    *,
+    minus: FloatArray | None = None,
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """An aggregate of a matrix, or of the difference of two, with its interval.
+
+    Args:
+        scores: Scores [seeds x tasks].
+        aggregate: A key of `AGGREGATES`.
+        rng: Where the resamples come from.
+        minus: Scores of another arm on the same seeds, resampled alike and subtracted.
+        resamples: Number of bootstrap resamples.
+    """
+    once, many = AGGREGATES[aggregate]
+    point = float(once(scores)) - (0.0 if minus is None else float(once(minus)))
+    if len(scores) < 2:
+        return Estimate(point=point, low=float("nan"), high=float("nan"))
+    column = np.arange(scores.shape[1])
+    draws = []
+    for size in _chunks(resamples, scores.size):
+        rows = draw(scores.shape, rng, size)
+        drawn = many(scores[rows, column])
+        draws.append(drawn if minus is None else drawn - many(minus[rows, column]))
+    return _percentiles(point, np.concatenate(draws))
+
+
+def mean_band(
+    values: FloatArray, rng: np.random.Generator, resamples: int = RESAMPLES
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Mean over seeds of curves [seeds x points], and the ends of its interval at each point."""
+    center = values.mean(axis=0)
+    if len(values) < 2:
+        return center, center, center
+    counts = _counts((len(values), 1), rng, resamples)[:, 0]
+    low, high = np.percentile(counts @ values / len(values), TAILS, axis=0)
+    return center, low, high
+
+
+def performance_profile(
+    scores: FloatArray, thresholds: FloatArray, rng: np.random.Generator, resamples: int = RESAMPLES
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Share of runs above each threshold, and the ends of its pointwise interval.
+
+    Agarwal et al. (2021), section 4.2: the empirical tail distribution over all runs.
+    """
+    above = (scores[..., None] > thresholds).astype(np.float64)
+    profile = above.mean(axis=(0, 1))
+    if len(scores) < 2:
+        return profile, profile, profile
+    counts = _counts(scores.shape, rng, resamples)
+    draws = np.einsum("rmn,nmt->rt", counts, above, optimize=True) / scores.size
+    low, high = np.percentile(draws, TAILS, axis=0)
+    return profile, low, high
+
+
+def probability_of_improvement(
+    scores: FloatArray, reference: FloatArray, rng: np.random.Generator, resamples: int = RESAMPLES
+) -> Estimate:
+    """P(a run of one arm beats a run of the other) averaged over tasks; ties count half.
+
+    The Mann-Whitney statistic of rliable, which compares all pairs of seeds. So the two arms are
+    resampled independently, as rliable does: drawn together, a seed would meet its own partner
+    too often and the interval would miss the estimate.
+    """
+    wins = scores[:, None, :] > reference[None, :, :]
+    ties = scores[:, None, :] == reference[None, :, :]
+    better = wins + 0.5 * ties
+    point = float(better.mean())
+    if min(len(scores), len(reference)) < 2:
+        return Estimate(point=point, low=float("nan"), high=float("nan"))
+    ours = _counts(scores.shape, rng, resamples)
+    theirs = _counts(reference.shape, rng, resamples)
+    draws = np.einsum("rmi,ijm,rmj->r", ours, better, theirs, optimize=True)
+    return _percentiles(point, draws / better.size)
+
+
+def sign_flip(differences: FloatArray, rng: np.random.Generator) -> float:
+    """Two-sided p-value of the paired sign-flip permutation test over seeds.
+
+    If an arm and its reference were exchangeable, each seed's difference could as well have had
+    the other sign. All 2^n assignments are enumerated up to 16 seeds, so that 6 seeds can reach
+    2/64 = 0.03 and 5 cannot go below 2/32 = 0.06; above, 100,000 are drawn (Phipson & Smyth, 2010).
+
+    Args:
+        differences: Scores of the arm minus those of its reference, [seeds x tasks].
+        rng: Used above 16 seeds only.
+    """
+    by_seed = differences.mean(axis=1)
+    seeds = len(by_seed)
+    if seeds == 0:
+        return float("nan")
+    exact = seeds <= EXACT_FLIPS
+    if exact:
+        bits = np.arange(2**seeds)[:, None] >> np.arange(seeds) & 1
+    else:
+        bits = rng.integers(2, size=(FLIPS, seeds))
+    flipped = np.abs((1 - 2 * bits) @ by_seed)
+    observed = abs(by_seed.sum())
+    tolerance = 1e-12 * np.abs(by_seed).sum()  # equal sums may differ in their last bit
+    extreme = int((flipped >= observed - tolerance).sum())
+    return extreme / len(flipped) if exact else (extreme + 1) / (FLIPS + 1)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number (Holm, 1979); NaN stays NaN and is not counted."""
+    order = sorted((p, i) for i, p in enumerate(values) if not np.isnan(p))
+    adjusted = [float("nan")] * len(values)
+    largest = 0.0
+    for rank, (p, i) in enumerate(order):
+        largest = max(largest, min(1.0, p * (len(order) - rank)))
+        adjusted[i] = largest
+    return adjusted
+
+
+def _counts(shape: tuple[int, ...], rng: np.random.Generator, resamples: int) -> NDArray[Any]:
+    """How often each seed is drawn: the bootstrap as weights [resamples x tasks x seeds]."""
+    seeds, tasks = shape
+    return rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=(resamples, tasks))
+
+
+def _chunks(resamples: int, size: int) -> list[int]:
+    step = max(1, CHUNK // size)
+    return [min(step, resamples - start) for start in range(0, resamples, step)]
+
+
+def _percentiles(point: float, draws: FloatArray) -> Estimate:
+    low, high = np.percentile(draws, TAILS)
+    return Estimate(point=point, low=float(low), high=float(high))

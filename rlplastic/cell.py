@@ -1,0 +1,117 @@
+"""One point of an experiment: what is run, its identity and its seeds."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from rlplastic import store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """Stream x agent x arm x seed, fully resolved: nothing is looked up again when it runs.
+
+    Attributes:
+        suite: Suite that names the task.
+        task: Base environment x track, as ``CartPole-observation``.
+        agent: Name of the agent.
+        reg: Label of the intervention, as ``sam:rho=0.1``.
+        fresh: True for the newborn arm: one life for each phase after the first.
+        seed: Index of the repetition.
+        stream: Base environment, shifts, schedule, boundary, copies.
+        hyperparameters: Every field of the agent's configuration.
+        intervention: Every field of every intervention.
+        replay: What happens to the replay memory at a shift, ``clear`` or ``keep``.
+        device: Torch device; recorded, but not part of the identity.
+        plugins: Files that define names used here; not part of the identity.
+    """
+
+    suite: str
+    task: str
+    agent: str
+    reg: str
+    fresh: bool = False
+    seed: int
+    stream: dict[str, Any]
+    hyperparameters: dict[str, Any]
+    intervention: list[dict[str, Any]] = field(default_factory=list)
+    replay: str = "clear"
+    device: str = "cpu"
+    plugins: list[str] = field(default_factory=list)
+
+    IDENTITY: ClassVar[tuple[str, ...]] = (
+        "suite",
+        "task",
+        "agent",
+        "reg",
+        "fresh",
+        "seed",
+        "stream",
+        "hyperparameters",
+        "intervention",
+        "replay",
+    )
+    RUNTIME: ClassVar[tuple[str, ...]] = ("device", "plugins")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The fields that can change results, as JSON values."""
+        values = asdict(self)
+        return {name: values[name] for name in self.IDENTITY}
+
+    @property
+    def runtime(self) -> dict[str, Any]:
+        """The fields that cannot."""
+        values = asdict(self)
+        return {name: values[name] for name in self.RUNTIME}
+
+    @property
+    def arm(self) -> str:
+        """The arm's name in tables and figures: ``sam`` or, for the newborns, ``sam+fresh``."""
+        return f"{self.reg}+fresh" if self.fresh else self.reg
+
+    @property
+    def slot(self) -> str:
+        """Where the cell belongs in a folder, whatever its configuration."""
+        arm = re.sub(r"[^A-Za-z0-9=.+_-]", "_", self.arm)
+        return f"{self.task}/{self.agent}/{arm}/{self.seed}"
+
+    @property
+    def id(self) -> str:
+        """Readable name and hash of the identity; also the cell's folder."""
+        return f"{self.slot}-{store.digest(self.identity)[:8]}"
+
+    @property
+    def num_phases(self) -> int:
+        """Phases of the stream, the first included."""
+        schedule = self.stream["schedule"]
+        return int(schedule.get("phases") or len(schedule["worlds"]))
+
+    @property
+    def period(self) -> int:
+        """Environment steps of one phase."""
+        return int(self.stream["schedule"]["period"])
+
+    @property
+    def num_steps(self) -> int:
+        """Environment steps that running this cell takes."""
+        return (self.num_phases - int(self.fresh)) * self.period
+
+    def random_seed(self, purpose: str, life: int = 0) -> int:
+        """A seed of this cell in [0, 2**31): equal for all arms, different for each purpose.
+
+        It depends on (seed, task, purpose, life) alone: the arms of one seed see the same worlds
+        and start from the same weights, and tasks are independent of each other.
+        """
+        words = [self.seed, life, *_words(self.task), *_words(purpose)]
+        return int(np.random.SeedSequence(words).generate_state(1)[0] >> 1)
+
+
+def _words(text: str) -> list[int]:
+    digest = hashlib.sha256(text.encode()).digest()
+    return [int.from_bytes(digest[i : i + 4], "little") for i in (0, 4)]

@@ -1,0 +1,238 @@
+"""From a results folder to cases: which curves belong beside each other, and which seeds count.
+
+The only place that knows how arms, newborns, references and random cells refer to each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+
+from rlplastic import registry
+from rlplastic.metrics.curve import Case, Curve, end_levels, floored, return_curve
+from rlplastic.metrics.recovery import BINS_IN_A_ROW, recovery_times
+from rlplastic.record import FloatArray, Phase, Record, Results
+
+REFERENCE = "none"
+NEWBORN = "+fresh"
+Curves = tuple[Curve | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomLevel:
+    """Mean return of a random policy in one world.
+
+    Attributes:
+        value: The level; NaN if no random cell has finished.
+        partial: True if no episode finished, so that cut ones were counted with what they had.
+    """
+
+    value: float
+    partial: bool = False
+
+
+class Study:
+    """Cases and scores of a results folder; every curve is computed once."""
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        self.records = results.records
+        self.protocol: Mapping[str, Any] = results.plan.get("protocol", {})
+        self.num_phases = int(self.protocol.get("phases", 0)) or self._phases_on_disk()
+        # Bound here, not as decorators, so that the caches end with the study.
+        self.longest = cache(self._longest)
+        self.layout = cache(self._layout)
+        self.curves = cache(self._curves)
+        self.random_level = cache(self._random_level)
+        self.score = cache(self._score)
+
+    @cached_property
+    def metrics(self) -> Mapping[str, registry.Entry]:
+        """All metrics by name, plugins included."""
+        return registry.entries("metric")
+
+    def facts(self, task: str, agent: str) -> Mapping[str, Any]:
+        """What the suite states of an agent on a task: scale, measurable, note."""
+        known: Mapping[str, Any] = self.results.plan.get("tasks", {}).get(task, {})
+        facts: Mapping[str, Any] = known.get("agents", {}).get(agent, {})
+        return facts
+
+    def measurable(self, task: str, agent: str) -> bool:
+        """Whether the task is in the headline: by the suite's word, never by an arm's result."""
+        facts = self.facts(task, agent)
+        return bool(facts.get("measurable", False)) and bool(facts.get("scale"))
+
+    def case(self, task: str, agent: str, arm: str, seed: int) -> Case:
+        """One arm with its newborns and references; an arm may itself be a newborn arm."""
+        reg = arm.removesuffix(NEWBORN)
+        normalise = self.results.plan.get("tasks", {}).get(task, {}).get("normalise") or {}
+        newborn = self._newborn(task, agent, reg, seed)
+        return Case(
+            life=newborn if arm.endswith(NEWBORN) else self.curves(task, agent, reg, seed),
+            newborn=newborn,
+            reference=self._newborn(task, agent, REFERENCE, seed),
+            random=self._random(task, agent, seed),
+            scale=_number(self.facts(task, agent).get("scale")),
+            low=_number(normalise.get("random")),
+            high=_number(normalise.get("high")),
+        )
+
+    def _score(self, metric: str, task: str, agent: str, arm: str, seed: int) -> FloatArray:
+        """A metric of one case: shape () or (shifts,)."""
+        function = self.metrics[metric].load()
+        return np.asarray(function(self.case(task, agent, arm, seed)), dtype=np.float64)
+
+    def reduced(self, metric: str, task: str, agent: str, arm: str, seed: int) -> float:
+        """A metric over the shifts on which it is defined; NaN if there is none."""
+        values = self.score(metric, task, agent, arm, seed)
+        known = values[np.isfinite(values)]
+        return float(known.mean()) if known.size else float("nan")
+
+    def complete(self, task: str, agent: str) -> list[int]:
+        """Seeds of which every compared arm, its newborns and the random reference have ended."""
+        states: dict[int, bool] = {}
+        for record in self.results.of(agent=agent, task=task):
+            seed = record.slot[3]
+            states[seed] = states.get(seed, True) and record.finished
+        ended = [seed for seed, done in sorted(states.items()) if done]
+        return [seed for seed in ended if self._random_cell(task, seed) is not None]
+
+    def matrix(
+        self, metric: str, agent: str, arm: str, tasks: Iterable[str], seeds: Iterable[int]
+    ) -> tuple[FloatArray, list[int]]:
+        """Scores [seeds x tasks] of an arm, and the seeds: those known on every task."""
+        kept, rows = [], []
+        for seed in seeds:
+            row = [self.reduced(metric, task, agent, arm, seed) for task in tasks]
+            if row and np.isfinite(row).all():
+                kept.append(seed)
+                rows.append(row)
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(list(tasks))), kept
+
+    def too_short(self, task: str, agent: str) -> str:
+        """Why this task's period cannot show plasticity, judged on the newborns of ``none`` alone.
+
+        Empty if it can, or if there are no newborns to judge it on.
+        """
+        times, gains, bins = [], [], []
+        for seed in self.results.seeds(agent):
+            case = self.case(task, agent, REFERENCE + NEWBORN, seed)
+            times.append(recovery_times(case, 0.80).time)
+            gains.append((end_levels(case.life) - case.random)[1:] / case.scale)
+            bins += [len(curve.values) for curve in case.life[1:] if curve is not None]
+        if not bins:
+            return ""
+        if max(bins) < BINS_IN_A_ROW:
+            return f"a phase has {max(bins)} bin(s), fewer than {BINS_IN_A_ROW}"
+        gained, time = _median(gains), _median(times)
+        if gained < 0.5:
+            return f"the newborn of none closes {gained:.0%} of the gap, less than half"
+        if time > 0.5:
+            return f"the newborn of none takes {time:.0%} of the phase to 80 %, more than half"
+        return ""
+
+    # -- curves ------------------------------------------------------------------------------
+
+    def _longest(self, task: str, agent: str) -> float:
+        """L90: the time limit, or the 90th percentile of the newborns' episode lengths."""
+        limit = self.results.plan.get("tasks", {}).get(task, {}).get("time_limit")
+        if limit:
+            return float(limit)
+        for arm in (REFERENCE + NEWBORN, REFERENCE):
+            cells = [r for r in self.results.of(agent=agent, task=task) if r.slot[2] == arm]
+            lengths = [r.episodes.length[~r.episodes.cut] for r in cells]
+            pooled = np.concatenate([np.empty(0), *lengths])
+            if pooled.size:
+                return float(np.percentile(pooled, 90))
+        return 1.0
+
+    def _layout(self, task: str, agent: str, seed: int) -> dict[int, Phase]:
+        """The phases of a stream, from whichever arm has closed them: all arms share them."""
+        found: dict[int, Phase] = {}
+        for record in self.results.of(agent=agent, task=task):
+            if record.slot[3] == seed:
+                found |= record.phases
+        return found
+
+    def _curves(self, task: str, agent: str, arm: str, seed: int) -> Curves:
+        """The curves that a cell itself recorded; None where there is none."""
+        record = self.records.get((task, agent, arm, seed))
+        if record is None:
+            return (None,) * self.num_phases
+        longest = self.longest(task, agent)
+        if record.status == "diverged" and not record.fresh:
+            return self._diverged(record, longest)
+        closed = [record.phases.get(phase) for phase in range(self.num_phases)]
+        return tuple(
+            None if phase is None else return_curve(record.episodes, phase, longest)
+            for phase in closed
+        )
+
+    def _diverged(self, record: Record, longest: float) -> Curves:
+        """Curves of a life that broke: its floor from the step on at which it did."""
+        task, agent, _, seed = record.slot
+        layout = self.layout(task, agent, seed)
+        broken, step = record.ended or (0, 0)
+        measured = {k: return_curve(record.episodes, phase, longest) for k, phase in layout.items()}
+        own = [c.values.min() for k, c in measured.items() if c is not None and k <= broken]
+        curves: list[Curve | None] = []
+        for k in range(self.num_phases):
+            phase = layout.get(k)
+            if phase is None or k < broken:
+                curves.append(measured.get(k))
+                continue
+            level = self.random_level(task, seed, phase.world).value
+            floor = float(np.min([level, *own]))
+            curve = measured.get(k) if k == broken else None
+            curves.append(floored(curve, phase, step, floor, longest))
+        return tuple(curves)
+
+    def _newborn(self, task: str, agent: str, reg: str, seed: int) -> Curves:
+        """One life a phase; phase 0 is the arm's own, which its newborn would repeat exactly."""
+        born = self.curves(task, agent, reg + NEWBORN, seed)
+        return (*self.curves(task, agent, reg, seed)[:1], *born[1:])
+
+    # -- random reference ---------------------------------------------------------------------
+
+    def _random_cell(self, task: str, seed: int) -> Record | None:
+        """The finished random cell of the same seed, else the first of the task."""
+        cells = [r for r in self.results.of(agent="random", task=task) if r.finished]
+        return next((r for r in cells if r.slot[3] == seed), cells[0] if cells else None)
+
+    def _random_level(self, task: str, seed: int, world: int) -> RandomLevel:
+        record = self._random_cell(task, seed)
+        if record is None:
+            return RandomLevel(value=float("nan"))
+        episodes = record.episodes
+        if not (episodes.world == world).any():
+            world = 0
+        inside = episodes.where(episodes.world == world)
+        finished = inside.returns[~inside.cut]
+        if finished.size:
+            return RandomLevel(value=float(finished.mean()))
+        value = float(inside.returns.mean()) if len(inside) else float("nan")
+        return RandomLevel(value=value, partial=True)
+
+    def _random(self, task: str, agent: str, seed: int) -> FloatArray:
+        layout = self.layout(task, agent, seed)
+        worlds = [layout[k].world if k in layout else None for k in range(self.num_phases)]
+        return np.array(
+            [np.nan if w is None else self.random_level(task, seed, w).value for w in worlds]
+        )
+
+    def _phases_on_disk(self) -> int:
+        return max((k + 1 for record in self.records.values() for k in record.phases), default=0)
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _median(arrays: list[FloatArray]) -> float:
+    values = np.concatenate(arrays)
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else float("nan")

@@ -1,0 +1,268 @@
+"""The tables of a report below its scores, as plain text cells: one function a table.
+
+A cell that holds no number says why: nothing in a report is NaN, blank or a silent zero.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rlplastic.aggregate import estimate
+from rlplastic.metrics.curve import Curve
+from rlplastic.metrics.study import NEWBORN, REFERENCE, Study
+from rlplastic.metrics.summary import SEED, Summary, decimals, show
+from rlplastic.record import FloatArray
+
+SHARES = (50, 80, 95)
+ELSEWHERE = {"S", "P", "collapsed", "phase_0", "gap", "gain"} | {
+    f"{family}_{share}" for family in ("recovered", "recovery_time") for share in SHARES
+}
+RAW_UNITS = ("return", "episodes", "episodes a shift")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A head and rows of text cells; the rows named in `faded` are incomplete."""
+
+    head: list[str]
+    rows: list[list[str]]
+    faded: frozenset[int] = frozenset()
+
+
+def recovery(study: Study, summary: Summary) -> Table:
+    """Share of shifts recovered from, and restricted mean time, for 50, 80 and 95 %."""
+    head = ["arm"]
+    for share in SHARES:
+        head += [f"recovered {share} %", f"time to {share} %"]
+    arms = [arm.reg for arm in summary.arms]
+    rows = []
+    for arm in [*arms, *([REFERENCE + NEWBORN] if REFERENCE in arms else [])]:
+        row = [arm]
+        for share in SHARES:
+            row += [
+                _mean(study, summary, f"recovered_{share}", arm),
+                _mean(study, summary, f"recovery_time_{share}", arm),
+            ]
+        rows.append(row)
+    return Table(head=head, rows=rows)
+
+
+def secondary(study: Study, summary: Summary) -> Table:
+    """Every other metric, those of plugins included: mean over tasks and seeds, with interval."""
+    regs = [arm.reg for arm in summary.arms]
+    rows = []
+    for name, entry in study.metrics.items():
+        if name in ELSEWHERE:
+            continue
+        arrow = "↑" if entry.traits.get("better") == "higher" else "↓"
+        label = f"{name} {arrow} ({entry.traits.get('unit', '')})"
+        if entry.traits.get("unit") in RAW_UNITS and len(summary.tasks) > 1:
+            rows.append([label, *["by task in results.csv"] * len(regs)])
+        else:
+            rows.append([label, *[_mean(study, summary, name, reg) for reg in regs]])
+    return Table(head=["metric", *regs], rows=rows)
+
+
+def definitions(study: Study) -> Table:
+    """What each metric is, from its docstring."""
+    rows = [[name, entry.summary] for name, entry in study.metrics.items()]
+    return Table(head=["metric", "definition"], rows=rows)
+
+
+def by_task(study: Study, summary: Summary, metric: str) -> Table:
+    """S or P of each task: mean over its complete seeds, with interval."""
+    regs = [arm.reg for arm in summary.arms]
+    rows = []
+    for task in summary.tasks:
+        seeds = study.complete(task, summary.agent)
+        cells = []
+        for reg in regs:
+            scores, _ = study.matrix(metric, summary.agent, reg, [task], seeds)
+            cells.append(_shown(scores) if scores.size else "n/a: newborn diverged or absent")
+        rows.append([task, *cells])
+    return Table(head=["task", *regs], rows=rows)
+
+
+def tasks(study: Study, summary: Summary) -> Table:
+    """What the suite states of each task, and what its newborns say of the period."""
+    head = [
+        "task",
+        "random",
+        "reference",
+        "C",
+        "C from",
+        "longest episode",
+        "in the headline",
+        "remarks",
+    ]
+    rows: list[list[str]] = []
+    faded: set[int] = set()
+    for task in summary.all_tasks:
+        agent = summary.agent
+        known: Mapping[str, Any] = study.results.plan.get("tasks", {}).get(task, {})
+        facts = study.facts(task, agent)
+        normalise = known.get("normalise") or {}
+        inside = study.measurable(task, agent)
+        remarks = [str(facts.get("note") or ""), study.too_short(task, agent)]
+        remarks += _flags(study, task, agent)
+        reference = f"{_plain(normalise.get('high'))} {normalise.get('high_name', '')}"
+        if not inside:
+            faded.add(len(rows))
+        rows.append(
+            [
+                task,
+                _plain(normalise.get("random")),
+                reference.strip(),
+                _plain(facts.get("scale")),
+                str(facts.get("scale_source") or "n/a"),
+                f"{study.longest(task, agent):,.0f} steps",
+                "yes" if inside else "not measurable",
+                "; ".join(filter(None, remarks)) or "none",
+            ]
+        )
+    return Table(head=head, rows=rows, faded=frozenset(faded))
+
+
+def completeness(study: Study, summary: Summary) -> Table:
+    """Finished cells of each task and arm, as k of n."""
+    records = study.results.of(agent=summary.agent)
+    arms = sorted({r.slot[2] for r in records}, key=lambda arm: (not arm.startswith("none"), arm))
+    rows: list[list[str]] = []
+    faded: set[int] = set()
+    for task in summary.all_tasks:
+        cells = [[r for r in records if r.slot[::2] == (task, arm)] for arm in arms]
+        cells.append(study.results.of(agent="random", task=task))
+        if not all(r.finished for cell in cells for r in cell):
+            faded.add(len(rows))
+        row = [task]
+        for cell in cells:
+            states = Counter(r.status for r in cell)
+            ended = states.pop("done", 0) + states["diverged"]
+            others = [f"{n} {status}" for status, n in sorted(states.items()) if n]
+            row.append(", ".join([f"{ended} of {len(cell)}", *others]) if cell else "not planned")
+        rows.append(row)
+    return Table(head=["task", *arms, "random"], rows=rows, faded=frozenset(faded))
+
+
+def incidents(study: Study, summary: Summary) -> Table:
+    """Cells that diverged, failed or are damaged, and why."""
+    bad = ("diverged", "failed", "damaged")
+    records = [r for r in study.results.of(agent=summary.agent) if r.status in bad]
+    records += [r for r in study.results.of(agent="random") if r.status in bad]
+    rows = [[r.id, r.status, r.reason or "no reason was recorded"] for r in records]
+    return Table(head=["cell", "status", "reason"], rows=rows)
+
+
+def probes(study: Study, summary: Summary) -> Table:
+    """Median of each measurement just before and just after the shifts, first and last."""
+    found: dict[tuple[str, str, str], dict[int, list[float]]] = {}
+    for record in study.results.of(agent=summary.agent):
+        for probe in record.probes if not record.fresh else ():
+            moments = found.setdefault((probe.name, record.reg, probe.moment), {})
+            moments.setdefault(probe.phase, []).append(probe.value)
+    rows = []
+    for name, reg in dict.fromkeys((name, reg) for name, reg, _ in sorted(found)):
+        before, after = found.get((name, reg, "before"), {}), found.get((name, reg, "after"), {})
+        if not (before or after):
+            continue
+        every = [value for values in before.values() for value in values]
+        later = [value for values in after.values() for value in values]
+        first, last = (before[min(before)], before[max(before)]) if before else ([], [])
+        rows.append([name, reg, *map(_middle, (first, last, every, later))])
+    head = [
+        "probe",
+        "arm",
+        "before, first phase",
+        "before, last phase",
+        "before, all",
+        "after, all",
+    ]
+    return Table(head=head, rows=rows)
+
+
+def cost(study: Study, summary: Summary) -> Table:
+    """Wall-clock time of each arm, and as a multiple of ``none`` on the same task and seed."""
+    done = [r for r in study.results.of(agent=summary.agent) if r.status == "done" and not r.fresh]
+    speed = {r.slot: r.steps / r.seconds for r in done if r.seconds > 0 and r.steps > 0}
+    rows = []
+    for arm in summary.arms:
+        mine = {slot: value for slot, value in speed.items() if slot[2] == arm.reg}
+        ratios = []
+        for (task, agent, _, seed), value in mine.items():
+            none = speed.get((task, agent, REFERENCE, seed))
+            ratios += [none / value] if none else []
+        steps = f"{np.median(list(mine.values())):,.0f}" if mine else "n/a: no finished cell"
+        ratio = f"{np.median(ratios):.2f}" if ratios else "n/a: no finished pair"
+        rows.append([arm.reg, steps, ratio])
+    return Table(head=["arm", "steps a second", "time, none = 1"], rows=rows)
+
+
+def tidy(study: Study) -> Iterator[tuple[str, str, str, int, str, str, str, str]]:
+    """(task, agent, arm, seed, phase, metric, value, status) of everything that was computed."""
+    for (task, agent, arm, seed), record in study.records.items():
+        if agent == "random":
+            continue
+        head = (task, agent, arm, seed)
+        case = study.case(task, agent, arm, seed)
+        for phase, curve in enumerate(case.life):
+            if curve is not None and not (record.fresh and phase == 0):
+                for name in ("level", "end_level", "start_level"):
+                    yield *head, str(phase), name, repr(float(getattr(curve, name))), record.status
+        for name in study.metrics if not record.fresh else ():
+            values = study.score(name, *head)
+            for phase, value in enumerate(np.atleast_1d(values), start=1):
+                shown = repr(float(value)) if np.isfinite(value) else ""
+                status = record.status if shown else f"{record.status}: not defined"
+                yield *head, str(phase) if values.ndim else "", name, shown, status
+        for probe in record.probes:
+            name = f"probe.{probe.name}.{probe.moment}"
+            yield *head, str(probe.phase), name, repr(probe.value), record.status
+
+
+def _mean(study: Study, summary: Summary, metric: str, arm: str) -> str:
+    """Mean over seeds and the tasks on which the metric is defined, with interval."""
+    defined = [
+        task
+        for task in summary.tasks
+        if study.matrix(metric, summary.agent, arm, [task], summary.seeds)[0].size
+    ]
+    scores, _ = study.matrix(metric, summary.agent, arm, defined, summary.seeds)
+    if not scores.size:
+        return "n/a: not defined on these records" if summary.seeds else "n/a: no complete seed"
+    few = f" on {len(defined)} of {len(summary.tasks)} tasks" if defined != summary.tasks else ""
+    return _shown(scores) + few
+
+
+def _shown(scores: FloatArray) -> str:
+    return show(estimate(scores, "mean", np.random.default_rng(SEED)))
+
+
+def _flags(study: Study, task: str, agent: str) -> list[str]:
+    """What the numbers of a task rest on besides finished episodes."""
+    cut, chance = 0, False
+    for record in study.results.of(agent=agent, task=task):
+        curves: tuple[Curve | None, ...] = study.curves(*record.slot)
+        cut += sum(curve.partial for curve in curves if curve is not None)
+        for phase in record.phases.values():
+            chance |= study.random_level(task, record.slot[3], phase.world).partial
+    return [
+        f"{cut} cut episodes count with their partial returns" if cut else "",
+        "random level from cut episodes" if chance else "",
+    ]
+
+
+def _plain(value: Any) -> str:
+    return "n/a" if value is None else f"{float(value):,.6g}"
+
+
+def _middle(values: list[float]) -> str:
+    if not values:
+        return "n/a: not measured"
+    middle = float(np.median(values))
+    spread = float(np.subtract(*np.percentile(values, [75, 25]))) or abs(middle) * 0.01
+    return f"{middle:,.{decimals(spread)}f}"

@@ -1,0 +1,116 @@
+"""From what users write (command line, TOML, Python) to frozen configuration objects, or a reason.
+
+A configuration is a frozen keyword-only dataclass owned by the thing it configures. Ranges are
+part of the annotation: ``rho: Annotated[float, Ge(0)] = 0.05``. Three views, one definition::
+
+    sam:rho=0.1                      command line (--reg)
+    {name = "sam", rho = 0.1}        TOML
+    SAM(rho=0.1)                     Python
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from rlplastic import registry
+from rlplastic.errors import UsageError, unknown
+
+
+def build(kind: str, spec: Mapping[str, Any], where: str) -> Any:
+    """The configuration object of ``{"name": ..., option: value, ...}``.
+
+    Raises:
+        UsageError: unknown name or option, wrong type, value out of range; says where.
+    """
+    values = dict(spec)
+    name = values.pop("name", None)
+    if not isinstance(name, str):
+        raise UsageError(f"{where}: a {kind} needs a name, as in {{name = '...'}}; got {spec!r}")
+    return make(registry.load(kind, name), values, f"{where}: {kind} {name!r}")
+
+
+def make(config: type[Any], values: Mapping[str, Any], where: str) -> Any:
+    """An instance of a configuration dataclass from unchecked values."""
+    known = [field.name for field in dataclasses.fields(config) if field.init]
+    for key in values:
+        if key not in known:
+            error = unknown("option", key, known)
+            raise UsageError(f"{where}: {error}")
+    try:
+        return _adapter(config).validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "value"
+        raise UsageError(
+            f"{where}: {key} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+        ) from None
+
+
+def spec_of(config: Any) -> dict[str, Any]:
+    """The opposite of `build`: name and every option, defaults included, as JSON values."""
+    values = {
+        field.name: _plain(getattr(config, field.name))
+        for field in dataclasses.fields(config)
+        if field.init
+    }
+    return {"name": config.name, **values}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+@cache
+def _adapter(config: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(config)
+
+
+def parse_reg(text: str) -> list[dict[str, Any]]:
+    """The interventions of one ``--reg``: ``sam:rho=0.1:every=2+layernorm``.
+
+    Returns one spec per intervention, sorted by name, with every option filled in; ``none`` is
+    the empty list. The same set always gives the same list, so it names the same arm.
+
+    Raises:
+        UsageError: unknown name or option, a value out of range, a name given twice, ``fresh``.
+    """
+    specs: dict[str, dict[str, Any]] = {}
+    for part in text.split("+"):
+        name, *options = part.strip().split(":")
+        if name == "fresh":
+            raise UsageError(
+                f"--reg {text!r}: 'fresh' is not an intervention; the newborn arm of every "
+                "intervention runs beside it anyway"
+            )
+        if name == "none":
+            continue
+        registry.find("intervention", name)
+        if name in specs:
+            raise UsageError(f"--reg {text!r}: {name!r} is given twice")
+        values: dict[str, Any] = {"name": name}
+        for option in options:
+            key, equals, value = option.partition("=")
+            if not equals:
+                raise UsageError(
+                    f"--reg {text!r}: {option!r} is not an option; write {name}:key=value"
+                )
+            values[key] = value
+        specs[name] = spec_of(build("intervention", values, f"--reg {text!r}"))
+    return [specs[name] for name in sorted(specs)]
+
+
+def reg_label(specs: list[dict[str, Any]]) -> str:
+    """The shortest text that `parse_reg` reads back: ``none``, ``sam``, ``layernorm+sam:rho=0.1``."""
+    parts = []
+    for spec in specs:
+        default = spec_of(registry.load("intervention", spec["name"])())
+        changed = [f"{key}={value}" for key, value in spec.items() if default[key] != value]
+        parts.append(":".join([spec["name"], *changed]))
+    return "+".join(parts) or "none"

@@ -1,0 +1,327 @@
+"""From a suite and options to a frozen list of cells, on disk before the first step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rlplastic import options, provenance, registry, store
+from rlplastic.cell import Cell
+from rlplastic.errors import UsageError, unknown
+from rlplastic.suite import Budget, Suite, Task, load_suite, preset
+
+SEEDS = {"smoke": 2, "small": 6, "full": 10}
+BYTES_PER_CELL = 400_000
+BYTES_PER_EPISODE = 150
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for, as written.
+
+    Attributes:
+        agents: Names of agents.
+        regs: Interventions, as ``sam:rho=0.1``.
+        env: Suite, or suite/pattern of tasks.
+        budget: Name of the suite's budget.
+        seeds: Seed indices; empty: the budget's.
+        settings: ``agent.key=value`` overrides.
+        device: Torch device.
+    """
+
+    agents: Sequence[str]
+    regs: Sequence[str]
+    env: str
+    budget: str = "small"
+    seeds: Sequence[int] = ()
+    settings: Sequence[str] = ()
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What will run: cells in the order they are started, and what analysis needs to know.
+
+    Attributes:
+        name: Name of the suite.
+        protocol: The same for all cells.
+        tasks: Constants of each task, frozen here so that a report needs no suite file.
+        cells: Every cell.
+        speed: Steps per second and core, by agent, for the estimate.
+        notes: What the user should know before it starts.
+    """
+
+    name: str
+    protocol: dict[str, Any]
+    tasks: dict[str, dict[str, Any]]
+    cells: list[Cell]
+    speed: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def seconds(self, cells: Sequence[Cell]) -> float:
+        """Estimated core-seconds of some of the cells."""
+        return sum(self._seconds(cell) for cell in cells)
+
+    def _seconds(self, cell: Cell) -> float:
+        # about 70 % of a step is the update, which an intervention makes `cost` times dearer
+        costs = [registry.find("intervention", s["name"]).traits for s in cell.intervention]
+        cost = max([1.0, *(float(traits.get("cost", 1.0)) for traits in costs)])
+        return 5 + cell.num_steps / self.speed.get(cell.agent, 1000) * (1 + 0.7 * (cost - 1))
+
+    def bytes(self, cells: Sequence[Cell]) -> int:
+        """Estimated bytes on disk of some of the cells: event files and rows."""
+        steps = sum(cell.num_steps / self._episode_length(cell) for cell in cells)
+        return int(len(cells) * BYTES_PER_CELL + steps * BYTES_PER_EPISODE)
+
+    def _episode_length(self, cell: Cell) -> float:
+        return max(10.0, (self.tasks[cell.task]["time_limit"] or 500) / 4)
+
+
+def make_plan(request: Request) -> Plan:
+    """Every cell of a request, fully resolved and checked.
+
+    Raises:
+        UsageError: anything in the request or the suite that cannot be run as written.
+    """
+    suite_name, _, pattern = request.env.partition("/")
+    suite = load_suite(suite_name)
+    if request.budget not in suite.budgets:
+        raise unknown(f"budget of {suite.name}", request.budget, suite.budgets)
+    budget = suite.budgets[request.budget]
+    tasks = suite.select([pattern] if pattern else budget.tasks)
+    seeds = list(request.seeds) or list(range(budget.seeds))
+    settings = _settings(request)
+    arms = _arms(request.regs)
+    cells: list[Cell] = []
+    for name, task in tasks.items():
+        cells += _random_cells(suite, budget, name, task, request)
+    for agent in request.agents:
+        for name, task in tasks.items():
+            parts = _parts(suite, budget, name, task, agent, settings.get(agent, {}))
+            for seed in seeds:
+                for reg, specs in arms.items():
+                    for fresh in (False, True):
+                        cells.append(
+                            Cell(
+                                suite=suite.name,
+                                task=name,
+                                agent=agent,
+                                reg=reg,
+                                fresh=fresh,
+                                seed=seed,
+                                intervention=specs,
+                                replay=suite.replay,
+                                device=request.device,
+                                plugins=registry.plugins(),
+                                **parts,
+                            )
+                        )
+    return Plan(
+        name=suite.name,
+        protocol=_protocol(suite, budget, request),
+        tasks={name: _constants(task) for name, task in tasks.items()},
+        cells=cells,
+        speed=suite.speed,
+        notes=_notes(budget, tasks, request.agents, seeds),
+    )
+
+
+def _arms(regs: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    arms: dict[str, list[dict[str, Any]]] = {"none": []}
+    for text in regs:
+        specs = options.parse_reg(text)
+        arms[options.reg_label(specs)] = specs
+    return arms
+
+
+def _parts(
+    suite: Suite, budget: Budget, name: str, task: Task, agent: str, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Stream and hyper-parameters of one task and agent, checked against each other."""
+    if agent not in budget.period:
+        raise UsageError(
+            f"suite {suite.name!r} has no period for agent {agent!r}; "
+            f"it has: {', '.join(budget.period)}"
+        )
+    period = budget.period[agent]
+    values = {
+        **preset(agent, suite.family, task.base["name"]),
+        **budget.hyperparameters.get(agent, {}),
+        **settings,
+    }
+    config = options.make(registry.load("agent", agent), values, f"agent {agent!r}")
+    if period % config.rollout:
+        near = max(1, round(period / config.rollout)) * config.rollout
+        raise UsageError(
+            f"suite {suite.name!r}: period {period} of agent {agent!r} is not a multiple of its "
+            f"rollout of {config.rollout} steps; nearest that is: {near}"
+        )
+    starts = getattr(config, "learning_starts", 0)
+    if starts >= period:
+        raise UsageError(
+            f"agent {agent!r}: learning_starts = {starts} leaves no updates in a period of "
+            f"{period}; at most 5 % of it: {period // 20}"
+        )
+    hyperparameters = options.spec_of(config)
+    hyperparameters.pop("name")
+    schedule = {**task.schedule, "period": period, "phases": budget.phases}
+    return {
+        "stream": _stream(suite, name, task, schedule),
+        "hyperparameters": hyperparameters,
+    }
+
+
+def _stream(suite: Suite, name: str, task: Task, schedule: Mapping[str, Any]) -> dict[str, Any]:
+    where = f"suite {suite.name!r}, task {name!r}"
+    full = [("environment", task.base), ("schedule", schedule)]
+    resolved = {kind: options.spec_of(options.build(kind, spec, where)) for kind, spec in full}
+    return {
+        "base": resolved["environment"],
+        "shifts": [options.spec_of(options.build("shift", s, where)) for s in task.shifts],
+        "schedule": resolved["schedule"],
+        "boundary": suite.boundary,
+        "clip_reward": suite.clip_reward,
+    }
+
+
+def _random_cells(
+    suite: Suite, budget: Budget, name: str, task: Task, request: Request
+) -> list[Cell]:
+    """The random reference of a task: one phase in each world that can change its return."""
+    from rlplastic.envs.schedules import worlds_of
+
+    if "random" not in budget.period:
+        raise UsageError(f"suite {suite.name!r}: every budget needs a period for 'random'")
+    period = max(budget.period.values())
+    where = f"suite {suite.name!r}, task {name!r}"
+    spec = {**task.schedule, "period": period, "phases": budget.phases}
+    shifts = [registry.find("shift", shift["name"]) for shift in task.shifts]
+    blind = all(shift.traits.get("on") in ("observation", "target") for shift in shifts)
+    worlds = [0] if blind else worlds_of(options.build("schedule", spec, where))
+    parts = _parts(suite, budget, name, task, "random", {})
+    schedule = {"name": "list", "period": budget.period["random"], "worlds": worlds}
+    parts["stream"] = _stream(suite, name, task, schedule)
+    return [Cell(suite=suite.name, task=name, agent="random", reg="none", seed=0, **parts)]
+
+
+def _settings(request: Request) -> dict[str, dict[str, str]]:
+    settings: dict[str, dict[str, str]] = {}
+    for text in request.settings:
+        key, equals, value = text.partition("=")
+        agent, dot, name = key.partition(".")
+        if not equals or not dot:
+            raise UsageError(f"--set {text!r}: write agent.key=value, as dqn.learning_rate=1e-4")
+        if agent not in request.agents:
+            raise unknown(f"agent in --set {text!r}", agent, request.agents)
+        fields = [field.name for field in registry.find("agent", agent).fields]
+        if name not in fields:
+            raise unknown(f"key in --set {text!r}", name, fields)
+        settings.setdefault(agent, {})[name] = value
+    return settings
+
+
+def _protocol(suite: Suite, budget: Budget, request: Request) -> dict[str, Any]:
+    base = next(iter(suite.tasks.values())).base
+    return {
+        "suite": suite.name,
+        "budget": request.budget,
+        "replay": suite.replay,
+        "boundary": suite.boundary,
+        "clip_reward": suite.clip_reward,
+        "phases": budget.phases,
+        "period": {agent: budget.period[agent] for agent in request.agents},
+        "frame_skip": registry.load("environment", base["name"]).frame_skip,
+        "too_short": budget.too_short,
+    }
+
+
+def _constants(task: Task) -> dict[str, Any]:
+    return {
+        "base": " ".join(str(value) for value in task.base.values()),
+        "track": task.track,
+        "time_limit": registry.load("environment", task.base["name"]).time_limit,
+        "normalise": asdict(task.normalise),
+        "random": task.random,
+        "reference": task.reference,
+        "reference_source": task.reference_source,
+        "agents": {agent: asdict(pilot) for agent, pilot in task.agents.items()},
+    }
+
+
+def _notes(
+    budget: Budget, tasks: Mapping[str, Task], agents: Sequence[str], seeds: Sequence[int]
+) -> list[str]:
+    notes = [f"too short for a verdict: {budget.too_short}"] if budget.too_short else []
+    if len(seeds) < 6:
+        notes.append(f"{len(seeds)} seeds: no verdict below 6")
+    for agent in agents:
+        dull = [
+            name
+            for name, task in tasks.items()
+            if agent in task.agents and not task.agents[agent].measurable
+        ]
+        if dull:
+            notes.append(f"not measurable for {agent}, shown but not counted: {', '.join(dull)}")
+    return notes
+
+
+def write_plan(plan: Plan, folder: Path) -> None:
+    """Write ``plan.json``, together with the cells that an earlier plan put there.
+
+    Raises:
+        UsageError: the folder holds the same slots with other settings; names what differs.
+    """
+    path = folder / "plan.json"
+    cells = {cell.id: {"id": cell.id, "cell": cell.identity} for cell in plan.cells}
+    tasks = dict(plan.tasks)
+    protocol = plan.protocol
+    if path.exists():
+        old = json.loads(path.read_text(encoding="utf-8"))
+        _refuse_mixture(plan, old, folder)
+        cells = {**{cell["id"]: cell for cell in old["cells"]}, **cells}
+        tasks = {**old["tasks"], **tasks}
+        protocol = {**protocol, "period": {**old["protocol"]["period"], **protocol["period"]}}
+        if set(cells) == {cell["id"] for cell in old["cells"]}:
+            return
+    store.write_json(
+        path,
+        {
+            "schema": store.SCHEMA,
+            "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "command": provenance.command(),
+            "name": plan.name,
+            "protocol": protocol,
+            "tasks": tasks,
+            "cells": list(cells.values()),
+        },
+    )
+
+
+def _refuse_mixture(plan: Plan, old: Mapping[str, Any], folder: Path) -> None:
+    known: dict[tuple[str, str], dict[str, Any]] = {
+        (entry["cell"]["task"], entry["cell"]["agent"]): entry["cell"] for entry in old["cells"]
+    }
+    for cell in plan.cells:
+        other = known.get((cell.task, cell.agent))
+        if other is None:
+            continue
+        mine = cell.identity
+        for key in ("suite", "stream", "hyperparameters", "replay"):
+            if mine[key] != other[key]:
+                raise UsageError(
+                    f"{folder} holds {cell.task} with {cell.agent} under other settings: "
+                    f"{_difference(key, other[key], mine[key])}.\n"
+                    "Two configurations are never averaged together: choose another --out"
+                )
+
+
+def _difference(key: str, old: Any, new: Any) -> str:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for name in sorted({*old, *new}):
+            if old.get(name) != new.get(name):
+                return _difference(f"{key}.{name}", old.get(name), new.get(name))
+    return f"{key} is {old!r} there and {new!r} here"

@@ -1,0 +1,37 @@
+"""Sizes of weights and gradients: the survey's standard set (arXiv 2411.04832, Table 3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from rlplastic.registry import probe
+
+
+@probe("weight_norm")
+def weight_norm(agent: Any, batch: Any) -> float:
+    """L2 norm of all parameters of the critic's scope together."""
+    with torch.no_grad():
+        norms = [p.norm() for p in agent.scope("critic")]
+        return float(torch.stack(norms).norm())
+
+
+@probe("grad_norm")
+def grad_norm(agent: Any, batch: Any) -> float:
+    """L2 norm of the gradient of the critic's loss term over its scope."""
+    return float(global_norm(critic_gradient(agent, batch)[1]))
+
+
+def critic_gradient(agent: Any, batch: Any) -> tuple[Any, list[torch.Tensor], list[torch.Tensor]]:
+    """The losses of the batch, the gradient of the critic's term, and the parameters it is of."""
+    losses = agent.losses(batch)
+    weights = agent.scope("critic")
+    gradients = torch.autograd.grad(losses("critic")["critic"], weights, allow_unused=True)
+    pairs = [(w, g) for w, g in zip(weights, gradients, strict=True) if g is not None]
+    return losses, [g for _, g in pairs], [w for w, _ in pairs]
+
+
+def global_norm(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """L2 norm of all tensors together."""
+    return torch.stack([tensor.norm() for tensor in tensors]).norm()

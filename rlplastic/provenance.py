@@ -1,0 +1,55 @@
+"""Where a result comes from: versions, machine, commit. No environment variables, no secrets."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("rlplastic", "torch", "stable-baselines3", "gymnasium", "ale-py", "numpy", "rliable")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def commit() -> dict[str, Any]:
+    """The commit this code is at, and whether files differ from it; empty outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    git = shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        return {}
+
+    def ask(*words: str) -> str:
+        done = subprocess.run(  # noqa: S603
+            [git, "-C", str(root), *words], capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip()
+
+    return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+
+
+def machine() -> dict[str, Any]:
+    """Operating system, processor and cores."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+    }
+
+
+def command() -> str:
+    """The command line of this process, without the path of the program."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -1,0 +1,241 @@
+"""Names to implementations: one decorator a kind, nothing imported until it is used.
+
+A name is found by *reading* the source files of its kind: the decorator, the docstring and the
+annotated fields are taken from the syntax tree, so that ``rlplastic ls`` and the checks of a
+command line need neither torch nor gymnasium. `Entry.load` imports the one file that is meant.
+
+=============  =====================================  ===========================================
+kind           decorator                              where
+=============  =====================================  ===========================================
+environment    ``@environment("CartPole")``           ``envs/<family>.py``
+shift          ``@shift("offset")``                   ``envs/shifts_*.py``
+schedule       ``@schedule("periodic")``              ``envs/schedules.py``
+agent          ``@agent("dqn")``                      ``agents/*.py``
+intervention   ``@intervention("sam")``               ``rlplastic/interventions/*.py``
+probe          ``@probe("weight_norm")``              ``rlplastic/probes/*.py``
+metric         ``@metric("drop", better="lower")``    ``rlplastic/metrics/*.py``
+=============  =====================================  ===========================================
+
+From outside: an entry point of the group ``rlplastic`` whose value is a module, or
+``--plugin path/to/file.py``. Their files are read in the same way.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rlplastic.errors import UsageError, unknown
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+ROOT = Path(__file__).parent
+HOMES: dict[str, tuple[str, str]] = {
+    "environment": ("envs", "*.py"),
+    "shift": ("envs", "shifts_*.py"),
+    "schedule": ("envs", "schedules.py"),
+    "agent": ("agents", "*.py"),
+    "intervention": ("interventions", "*.py"),
+    "probe": ("probes", "*.py"),
+    "metric": ("metrics", "*.py"),
+}
+_plugins: list[Path] = []
+_registered: dict[tuple[str, str], Any] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One option of an entry, as written: ``rho: float = 0.05``."""
+
+    name: str
+    annotation: str
+    default: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What is known of a name without importing it."""
+
+    kind: str
+    name: str
+    path: Path
+    module: str
+    attribute: str
+    doc: str
+    fields: tuple[Field, ...] = ()
+    traits: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return self.doc.partition("\n")[0].strip()
+
+    def load(self) -> Any:
+        """Import the file and return the implementation."""
+        _import(self)
+        return _registered[(self.kind, self.name)]
+
+
+def _decorator(kind: str) -> Callable[..., Callable[[T], T]]:
+    def named(name: str, **traits: Any) -> Callable[[T], T]:
+        def register(thing: T) -> T:
+            known = _registered.get((kind, name))
+            if known is not None and known.__module__ != thing.__module__:
+                raise UsageError(
+                    f"{kind} {name!r} is defined twice: in {known.__module__} "
+                    f"and in {thing.__module__}. Rename one."
+                )
+            thing.kind, thing.name = kind, name  # type: ignore[attr-defined]
+            for key, value in traits.items():
+                setattr(thing, key, value)
+            _registered[(kind, name)] = thing
+            return thing
+
+        return register
+
+    return named
+
+
+environment = _decorator("environment")
+shift = _decorator("shift")
+schedule = _decorator("schedule")
+agent = _decorator("agent")
+intervention = _decorator("intervention")
+probe = _decorator("probe")
+metric = _decorator("metric")
+
+
+def add_plugin(path: str | Path) -> None:
+    """Make the entries of one Python file available under their names."""
+    file = Path(path).resolve()
+    if not file.is_file() or file.suffix != ".py":
+        raise UsageError(f"--plugin {str(path)!r}: not a Python file")
+    if file not in _plugins:
+        _plugins.append(file)
+        entries.cache_clear()
+
+
+def plugins() -> list[str]:
+    """The files given by `add_plugin`, so that worker processes can be told of them."""
+    return [str(path) for path in _plugins]
+
+
+@cache
+def entries(kind: str) -> dict[str, Entry]:
+    """All entries of a kind by name, sorted."""
+    found: dict[str, Entry] = {}
+    for path, module in _sources(kind):
+        for entry in _read(path, module):
+            if entry.kind != kind:
+                continue
+            other = found.get(entry.name)
+            if other is not None:
+                raise UsageError(
+                    f"{kind} {entry.name!r} is defined twice: in {other.path} and in {path}. "
+                    "Rename one."
+                )
+            found[entry.name] = entry
+    return dict(sorted(found.items()))
+
+
+def find(kind: str, name: str) -> Entry:
+    """The entry of that name, or a `UsageError` with the nearest name that exists."""
+    known = entries(kind)
+    if name not in known:
+        raise unknown(kind, name, known)
+    return known[name]
+
+
+def load(kind: str, name: str) -> Any:
+    """The implementation of that name."""
+    return find(kind, name).load()
+
+
+def _sources(kind: str) -> Iterator[tuple[Path, str]]:
+    folder, pattern = HOMES[kind]
+    for path in sorted((ROOT / folder).glob(pattern)):
+        yield path, f"rlplastic.{folder}.{path.stem}"
+    for point in importlib.metadata.entry_points(group="rlplastic"):
+        origin = _origin(point.value)
+        if origin is not None:
+            yield origin, point.value
+    for path in _plugins:
+        yield path, f"rlplastic_plugin_{path.stem}"
+
+
+def _origin(module: str) -> Path | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except ImportError:
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin else None
+
+
+@cache
+def _read(path: Path, module: str) -> tuple[Entry, ...]:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise UsageError(f"{path}: line {error.lineno}: {error.msg}") from error
+    return tuple(
+        entry
+        for node in tree.body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef)
+        for entry in _entry(node, path, module)
+    )
+
+
+def _entry(node: ast.ClassDef | ast.FunctionDef, path: Path, module: str) -> Iterator[Entry]:
+    for decorator in node.decorator_list:
+        if not (isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Name)):
+            continue
+        if decorator.func.id not in HOMES or not decorator.args:
+            continue
+        name = ast.literal_eval(decorator.args[0])
+        traits = {word.arg: ast.literal_eval(word.value) for word in decorator.keywords if word.arg}
+        fields: list[Field] = []
+        for line in node.body if isinstance(node, ast.ClassDef) else []:
+            if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)):
+                continue
+            default = "" if line.value is None else ast.unparse(line.value)
+            annotation = ast.unparse(line.annotation)
+            if annotation.startswith("ClassVar"):
+                with suppress(ValueError, SyntaxError):  # what is not a literal is no trait
+                    traits[line.target.id] = ast.literal_eval(default)
+            else:
+                fields.append(
+                    Field(name=line.target.id, annotation=annotation, default=default)
+                )
+        yield Entry(
+            kind=decorator.func.id,
+            name=name,
+            path=path,
+            module=module,
+            attribute=node.name,
+            doc=ast.get_docstring(node) or "",
+            fields=tuple(fields),
+            traits=traits,
+        )
+
+
+def _import(entry: Entry) -> None:
+    if (entry.kind, entry.name) in _registered:
+        return
+    if not entry.module.startswith("rlplastic_plugin_"):
+        importlib.import_module(entry.module)
+        return
+    spec = importlib.util.spec_from_file_location(entry.module, entry.path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"--plugin {entry.path}: cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[entry.module] = module
+    spec.loader.exec_module(module)

@@ -1,0 +1,199 @@
+"""Suites: TOML files that name tasks and a protocol.
+
+A *task* is a base environment x track. Everything that results depend on is here or in
+``agents/presets.toml``; a file is checked completely before anything runs.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt
+from pydantic import ConfigDict
+
+from rlplastic import options
+from rlplastic.errors import UsageError, unknown
+
+ROOT = Path(__file__).parent
+Replay = Literal["clear", "keep"]
+Boundary = Literal["truncate", "episode", "step"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pilot:
+    """What was measured of a task and an agent before any verdict is given on it.
+
+    Attributes:
+        scale: C_m, the constant that differences of return are divided by.
+        scale_source: Where it comes from.
+        measurable: False if the newborn does not learn the task within a period.
+        newborn_end: The pilot newborns' end levels, one for each seed.
+        newborn_t80: Median steps of the pilot newborns to 80 % of the way to their end level.
+        newborn_curve: Mean return of the pilot newborns in ten equal parts of a period.
+        note: Anything a reader should know.
+    """
+
+    scale: Annotated[float, Gt(0)]
+    scale_source: str
+    measurable: bool = True
+    newborn_end: list[float] = field(default_factory=list)
+    newborn_t80: float | None = None
+    newborn_curve: list[float] = field(default_factory=list)
+    note: str = ""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalise:
+    """Fixed constants for returns: 0 is `random`, 1 is `high`."""
+
+    random: float
+    high: float
+    high_name: str
+    source: str = ""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A base environment x track.
+
+    Attributes:
+        base: Spec of the base environment.
+        track: ``observation``, ``reward``, ``stationary``, ``target-scale``, ...
+        shifts: Specs of the shifts, in order.
+        schedule: Spec of the schedule, without period and phases.
+        normalise: Fixed constants for returns in the unshifted world.
+        random: Measured mean return of uniformly random play, by world.
+        reference: A return that counts as having learned the task, and who says so.
+        reference_source: Where it comes from.
+        agents: Pilot measurements by agent.
+    """
+
+    base: dict[str, Any]
+    track: str
+    shifts: list[dict[str, Any]] = field(default_factory=list)
+    schedule: dict[str, Any] = field(default_factory=lambda: {"name": "periodic"})
+    normalise: Normalise
+    random: dict[str, float] = field(default_factory=dict)
+    reference: float | None = None
+    reference_source: str = ""
+    agents: dict[str, Pilot] = field(default_factory=dict)
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How much is run.
+
+    Attributes:
+        seeds: Number of seeds if the user names none.
+        phases: Phases, the first included.
+        period: Steps of a phase, by agent.
+        tasks: Patterns of task names.
+        hyperparameters: Changes to the presets, by agent.
+        too_short: Why this budget can give no verdict; empty if it can.
+    """
+
+    seeds: Annotated[int, Ge(1)]
+    phases: Annotated[int, Ge(2)]
+    period: dict[str, Annotated[int, Gt(0)]]
+    tasks: list[str] = field(default_factory=lambda: ["*"])
+    hyperparameters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    too_short: str = ""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """A suite as its TOML file has it.
+
+    Attributes:
+        name: The file's name.
+        description: One sentence.
+        family: Family of presets in ``agents/presets.toml``.
+        replay: What happens to the replay memory at a shift.
+        boundary: How copies enter the new world.
+        clip_reward: Pay the learner the sign of the reward.
+        speed: Environment steps per second and core, by agent, for the estimate of time.
+        budgets: By name.
+        tasks: By name.
+    """
+
+    name: str
+    description: str
+    family: str
+    replay: Replay = "clear"
+    boundary: Boundary = "truncate"
+    clip_reward: bool = False
+    speed: dict[str, Annotated[float, Gt(0)]] = field(default_factory=dict)
+    budgets: dict[str, Budget]
+    tasks: dict[str, Task]
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    def select(self, patterns: list[str]) -> dict[str, Task]:
+        """The tasks whose names match any of the patterns, in the suite's order."""
+        for pattern in patterns:
+            if not fnmatch.filter(self.tasks, pattern):
+                raise unknown(f"task of {self.name}", pattern, self.tasks)
+        return {
+            name: task
+            for name, task in self.tasks.items()
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+        }
+
+
+def suite_files() -> dict[str, Path]:
+    """The suites that come with the package, by name."""
+    return {path.stem: path for path in sorted((ROOT / "benchmarks").glob("*.toml"))}
+
+
+def load_suite(name: str) -> Suite:
+    """The suite of that name, or of that TOML file, checked.
+
+    Raises:
+        UsageError: no such suite, or a file that is not one: names the key and the value.
+    """
+    files = suite_files()
+    path = Path(name) if name.endswith(".toml") else files.get(name)
+    if path is None:
+        raise unknown("env", name, files)
+    values = read_toml(path)
+    known = {**values, "name": path.stem}
+    suite: Suite = options.make(Suite, known, f"suite {path.stem!r}")
+    return suite
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The contents of a TOML file, or a `UsageError` that says where it is wrong."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not valid TOML: {error}") from error
+
+
+def preset(agent: str, family: str, base: str) -> dict[str, Any]:
+    """An agent's hyper-parameters for a base environment: default, then family, then base.
+
+    The file is ``agents/presets.toml``; later tables override earlier ones.
+    """
+    tables = read_toml(ROOT / "agents" / "presets.toml").get(agent, {})
+    merged: dict[str, Any] = {}
+    for key in ("default", family, base):
+        table = tables.get(key, {})
+        if not isinstance(table, Mapping):
+            raise UsageError(f"presets.toml: {agent}.{key} is not a table")
+        merged.update(table)
+    return merged
