@@ -1,8 +1,82 @@
 """Streams: base environments, the shifts that change them, and the schedules that say when.
 
 Importing this package registers ``rlplastic/<Base>-Shifted-v0`` with Gymnasium, for every base
-environment of every suite::
+environment of the package's suites::
 
-    import gymnasium, rlplastic.envs
+    import gymnasium
+    import rlplastic.envs
+
     env = gymnasium.make("rlplastic/CartPole-Shifted-v0", track="observation", period=10_000)
 """
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+
+from rlplastic import options
+from rlplastic.envs.scalar import ShiftedEnv, SingleCopy
+from rlplastic.errors import UsageError, unknown
+from rlplastic.suite import load_suite, suite_files
+
+
+def make_shifted(
+    *,
+    suite: str,
+    base: str,
+    track: str = "observation",
+    period: int | None = None,
+    phases: int | None = None,
+    render_mode: str | None = None,
+    **keywords: Any,
+) -> ShiftedEnv:
+    """One task of a suite as a Gymnasium environment; the entry point of the registered ids.
+
+    Args:
+        suite: Name of the suite.
+        base: First part of the task's name, as ``CartPole``.
+        track: Second part of the task's name, as ``observation``.
+        period: Steps of a phase, over all copies; default: the suite's longest in ``small``.
+        phases: Number of phases; default: the suite's in ``small``.
+        render_mode: Only None: base environments are made without a screen.
+        **keywords: `copies`, `copy`, `seed`, `boundary`, `clip_reward` of `ShiftedEnv`.
+    """
+    loaded = load_suite(suite)
+    tracks = {task.track: task for name, task in loaded.tasks.items() if _base_of(name) == base}
+    if track not in tracks:
+        raise unknown(f"track of {base}", track, tracks)
+    if render_mode is not None:
+        raise UsageError(f"render_mode {render_mode!r}: streams are not rendered; only None")
+    task, budget = tracks[track], loaded.budgets["small"]
+    where = f"{suite}/{base}-{track}"
+    schedule = {
+        **task.schedule,
+        "period": max(budget.period.values()) if period is None else period,
+        "phases": budget.phases if phases is None else phases,
+    }
+    return ShiftedEnv(
+        SingleCopy(options.build("environment", task.base, where).make(1)),
+        [options.build("shift", shift, where) for shift in task.shifts],
+        options.build("schedule", schedule, where),
+        **{"boundary": loaded.boundary, "clip_reward": loaded.clip_reward, **keywords},
+    )
+
+
+def _base_of(task: str) -> str:
+    return task.rpartition("-")[0]
+
+
+def _register() -> None:
+    for suite in suite_files():
+        for name, task in load_suite(suite).tasks.items():
+            env_id = f"rlplastic/{_base_of(name)}-Shifted-v0"
+            if env_id not in gymnasium.registry:
+                gymnasium.register(
+                    env_id,
+                    entry_point="rlplastic.envs:make_shifted",
+                    kwargs={"suite": suite, "base": _base_of(name), "track": task.track},
+                )
+
+
+_register()

@@ -42,13 +42,16 @@ class AtariCopies(Copies):
     def step(self, actions: Array) -> Transition:
         """See `Copies.step`."""
         frames, reward, terminated, truncated, info = self.env.step(np.asarray(actions, np.int64))
-        # `final_obs` is there only when some copy ended
+        ended = terminated | truncated
+        final = frames
+        if ended.any():  # `final_obs` exists only then, and is blank in the copies that go on
+            final = np.where(ended[:, None, None, None], info["final_obs"], frames)
         return Transition(
             observation=frames,
             reward=reward.astype(np.float64),  # int32, which scaling would overflow
             terminated=terminated.astype(bool),
             truncated=truncated.astype(bool),
-            final=info.get("final_obs", frames),
+            final=final,
         )
 
     def close(self) -> None:

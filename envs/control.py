@@ -1,4 +1,4 @@
-"""Classic control: CartPole, Acrobot, MountainCar, some with goals that can be moved.
+"""Classic control: CartPole, Acrobot, Pendulum, and MountainCar with a goal that can be moved.
 
 World 0 is Gymnasium's own environment, with its rewards and its time limit.
 """
@@ -18,28 +18,6 @@ from gymnasium.wrappers import TimeLimit
 
 from rlplastic.envs.copies import Array, Copies, GymCopies
 from rlplastic.registry import environment
-
-
-class AcrobotWithGoals(AcrobotEnv):  # type: ignore[misc]
-    """Goals: the tip above the line; above it on the left; above it on the right."""
-
-    num_goals: ClassVar[int] = 3
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.goal = 0
-
-    def set_goal(self, goal: int) -> None:
-        """Choose the goal from now on."""
-        self.goal = goal
-
-    def _terminal(self) -> bool:
-        above = bool(super()._terminal())
-        if self.goal == 0 or not above:
-            return above
-        first, second = self.state[0], self.state[1]
-        tip = np.sin(first) + np.sin(first + second)
-        return bool(tip < 0) if self.goal == 1 else bool(tip > 0)
 
 
 class MountainCarWithGoals(MountainCarEnv):  # type: ignore[misc]
@@ -87,7 +65,7 @@ class CartPole:
 @environment("Acrobot")
 @dataclass(frozen=True, kw_only=True)
 class Acrobot:
-    """Acrobot-v1: 500 steps, -1 for each until the tip is above the line; three goals."""
+    """Acrobot-v1: 500 steps, -1 for each until the tip is above the line."""
 
     time_limit: ClassVar[int] = 500
     frame_skip: ClassVar[int] = 1
@@ -97,7 +75,7 @@ class Acrobot:
     def make(self, num_copies: int) -> Copies:
         """See `rlplastic.envs.copies`."""
         return GymCopies(
-            lambda: TimeLimit(AcrobotWithGoals(), self.time_limit), num_copies, spread=self.spread
+            lambda: TimeLimit(AcrobotEnv(), self.time_limit), num_copies, spread=self.spread
         )
 
 

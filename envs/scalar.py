@@ -45,13 +45,16 @@ class SingleCopy(gymnasium.Env[Array, Any]):
         self.copies.close()
 
 
-class ShiftedEnv(gymnasium.Wrapper[Array, Any, Array, Any]):
+class ShiftedEnv(gymnasium.Env[Array, Any]):
     """A non-stationary environment: any Gymnasium environment, shifts and a schedule.
 
     It is a `Stream` of one copy and behaves exactly as copy number `copy` of a stream with
     `copies` copies. At the boundary of a phase `step` returns ``truncated=True`` with the old
     world's observation, and the next `reset` gives the new world's first. The base environment
     restarts within the step that ends an episode, not at the call of `reset`.
+
+    An environment and not a `gymnasium.Wrapper`: `unwrapped` is the stream, so that checkers and
+    training loops that look below wrappers do not find an environment that never shifts.
 
     Args:
         env: The base environment.
@@ -76,7 +79,6 @@ class ShiftedEnv(gymnasium.Wrapper[Array, Any, Array, Any]):
         boundary: Boundary = "truncate",
         clip_reward: bool = False,
     ) -> None:
-        super().__init__(env)
         base = env.copies if isinstance(env, SingleCopy) else GymCopies(lambda: env, 1)
         self.stream = Stream(
             base,
@@ -97,7 +99,7 @@ class ShiftedEnv(gymnasium.Wrapper[Array, Any, Array, Any]):
     ) -> tuple[Array, dict[str, Any]]:
         """The first observation of an episode; with a seed, of a freshly seeded one."""
         if seed is not None:
-            super().reset(seed=seed, options=options)
+            super().reset(seed=seed)
             return self.stream.reset([seed])[0], {}  # type: ignore[index]
         first, self._pending = self._pending, None
         return (self.stream.reset()[0] if first is None else first), {}  # type: ignore[index]
@@ -111,3 +113,7 @@ class ShiftedEnv(gymnasium.Wrapper[Array, Any, Array, Any]):
         self._pending = observation[0]  # type: ignore[index]
         truncated = bool(infos[0]["TimeLimit.truncated"])
         return infos[0]["terminal_observation"], float(reward[0]), not truncated, truncated, {}
+
+    def close(self) -> None:
+        """See `gymnasium.Env.close`."""
+        self.stream.close()

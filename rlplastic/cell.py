@@ -11,6 +11,8 @@ import numpy as np
 
 from rlplastic import store
 
+LONGEST = 120  # characters of a folder's name; file systems end at 255 bytes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
@@ -78,7 +80,7 @@ class Cell:
     @property
     def slot(self) -> str:
         """Where the cell belongs in a folder, whatever its configuration."""
-        arm = re.sub(r"[^A-Za-z0-9=.+_-]", "_", self.arm)
+        arm = re.sub(r"[^A-Za-z0-9=.+_-]", "_", self.arm)[:LONGEST]  # the hash keeps them apart
         return f"{self.task}/{self.agent}/{arm}/{self.seed}"
 
     @property

@@ -11,6 +11,7 @@ part of the annotation: ``rho: Annotated[float, Ge(0)] = 0.05``. Three views, on
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -41,6 +42,9 @@ def make(config: type[Any], values: Mapping[str, Any], where: str) -> Any:
         if key not in known:
             error = unknown("option", key, known)
             raise UsageError(f"{where}: {error}")
+    for key, value in values.items():
+        if isinstance(value, float | str) and _infinite(value):
+            raise UsageError(f"{where}: {key} = {value!r}: not a finite number")
     try:
         return _adapter(config).validate_python(dict(values))
     except ValidationError as error:
@@ -49,6 +53,14 @@ def make(config: type[Any], values: Mapping[str, Any], where: str) -> Any:
         raise UsageError(
             f"{where}: {key} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
         ) from None
+
+
+def _infinite(value: float | str) -> bool:
+    """True for NaN and infinity, which no range excludes and JSON cannot hold."""
+    try:
+        return not math.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def spec_of(config: Any) -> dict[str, Any]:
@@ -101,6 +113,8 @@ def parse_reg(text: str) -> list[dict[str, Any]]:
                 raise UsageError(
                     f"--reg {text!r}: {option!r} is not an option; write {name}:key=value"
                 )
+            if key in values:
+                raise UsageError(f"--reg {text!r}: {key!r} is given twice")
             values[key] = value
         specs[name] = spec_of(build("intervention", values, f"--reg {text!r}"))
     return [specs[name] for name in sorted(specs)]

@@ -14,9 +14,9 @@ from rlplastic.cell import Cell
 from rlplastic.errors import UsageError, unknown
 from rlplastic.suite import Budget, Suite, Task, load_suite, preset
 
-SEEDS = {"smoke": 2, "small": 6, "full": 10}
 BYTES_PER_CELL = 400_000
 BYTES_PER_EPISODE = 150
+BY_AGENT = ("period", "settings")  # what a protocol says of each agent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,19 +87,20 @@ def make_plan(request: Request) -> Plan:
     Raises:
         UsageError: anything in the request or the suite that cannot be run as written.
     """
-    suite_name, _, pattern = request.env.partition("/")
+    suite_name, pattern = _split(request.env)
     suite = load_suite(suite_name)
     if request.budget not in suite.budgets:
         raise unknown(f"budget of {suite.name}", request.budget, suite.budgets)
     budget = suite.budgets[request.budget]
     tasks = suite.select([pattern] if pattern else budget.tasks)
-    seeds = list(request.seeds) or list(range(budget.seeds))
+    seeds = list(dict.fromkeys(request.seeds)) or list(range(budget.seeds))
+    agents = _agents(request)
     settings = _settings(request)
     arms = _arms(request.regs)
     cells: list[Cell] = []
     for name, task in tasks.items():
-        cells += _random_cells(suite, budget, name, task, request)
-    for agent in request.agents:
+        cells += _random_cells(suite, budget, name, task)
+    for agent in agents:
         for name, task in tasks.items():
             parts = _parts(suite, budget, name, task, agent, settings.get(agent, {}))
             for seed in seeds:
@@ -122,12 +123,32 @@ def make_plan(request: Request) -> Plan:
                         )
     return Plan(
         name=suite.name,
-        protocol=_protocol(suite, budget, request),
+        protocol=_protocol(suite, budget, request, settings),
         tasks={name: _constants(task) for name, task in tasks.items()},
         cells=cells,
         speed=suite.speed,
-        notes=_notes(budget, tasks, request.agents, seeds),
+        notes=_notes(budget, tasks, agents, seeds),
     )
+
+
+def _split(env: str) -> tuple[str, str]:
+    """Suite and pattern of ``Suite/pattern`` or ``path/to/suite.toml/pattern``."""
+    path, toml, pattern = env.partition(".toml")
+    if toml and pattern[:1] in ("", "/"):
+        return path + toml, pattern[1:]
+    suite, _, pattern = env.partition("/")
+    return suite, pattern
+
+
+def _agents(request: Request) -> list[str]:
+    """The agents asked for, each once; the random reference is not one of them."""
+    agents = list(dict.fromkeys(request.agents))
+    for agent in agents:
+        if not registry.find("agent", agent).traits.get("learns", True):
+            raise UsageError(
+                f"--agent {agent}: it does not learn; the random reference runs beside every agent"
+            )
+    return agents
 
 
 def _arms(regs: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
@@ -188,9 +209,7 @@ def _stream(suite: Suite, name: str, task: Task, schedule: Mapping[str, Any]) ->
     }
 
 
-def _random_cells(
-    suite: Suite, budget: Budget, name: str, task: Task, request: Request
-) -> list[Cell]:
+def _random_cells(suite: Suite, budget: Budget, name: str, task: Task) -> list[Cell]:
     """The random reference of a task: one phase in each world that can change its return."""
     from rlplastic.envs.schedules import worlds_of
 
@@ -205,11 +224,12 @@ def _random_cells(
     parts = _parts(suite, budget, name, task, "random", {})
     schedule = {"name": "list", "period": budget.period["random"], "worlds": worlds}
     parts["stream"] = _stream(suite, name, task, schedule)
-    return [Cell(suite=suite.name, task=name, agent="random", reg="none", seed=0, **parts)]
+    names = {"suite": suite.name, "task": name, "agent": "random", "reg": "none"}
+    return [Cell(**names, seed=0, plugins=registry.plugins(), **parts)]
 
 
-def _settings(request: Request) -> dict[str, dict[str, str]]:
-    settings: dict[str, dict[str, str]] = {}
+def _settings(request: Request) -> dict[str, dict[str, Any]]:
+    settings: dict[str, dict[str, Any]] = {}
     for text in request.settings:
         key, equals, value = text.partition("=")
         agent, dot, name = key.partition(".")
@@ -220,11 +240,23 @@ def _settings(request: Request) -> dict[str, dict[str, str]]:
         fields = [field.name for field in registry.find("agent", agent).fields]
         if name not in fields:
             raise unknown(f"key in --set {text!r}", name, fields)
-        settings.setdefault(agent, {})[name] = value
+        settings.setdefault(agent, {})[name] = _value(value, text)
     return settings
 
 
-def _protocol(suite: Suite, budget: Budget, request: Request) -> dict[str, Any]:
+def _value(value: str, text: str) -> Any:
+    """A number or word stays text for the type to read; ``[64,64]`` is a list."""
+    if not value.startswith("["):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise UsageError(f"--set {text!r}: {value!r} is not a list; write [64,64]") from None
+
+
+def _protocol(
+    suite: Suite, budget: Budget, request: Request, settings: Mapping[str, Any]
+) -> dict[str, Any]:
     base = next(iter(suite.tasks.values())).base
     return {
         "suite": suite.name,
@@ -234,6 +266,7 @@ def _protocol(suite: Suite, budget: Budget, request: Request) -> dict[str, Any]:
         "clip_reward": suite.clip_reward,
         "phases": budget.phases,
         "period": {agent: budget.period[agent] for agent in request.agents},
+        "settings": {agent: settings.get(agent, {}) for agent in request.agents},
         "frame_skip": registry.load("environment", base["name"]).frame_skip,
         "too_short": budget.too_short,
     }
@@ -275,20 +308,20 @@ def write_plan(plan: Plan, folder: Path) -> None:
     Raises:
         UsageError: the folder holds the same slots with other settings; names what differs.
     """
-    path = folder / "plan.json"
     cells = {cell.id: {"id": cell.id, "cell": cell.identity} for cell in plan.cells}
     tasks = dict(plan.tasks)
     protocol = plan.protocol
-    if path.exists():
-        old = json.loads(path.read_text(encoding="utf-8"))
-        _refuse_mixture(plan, old, folder)
-        cells = {**{cell["id"]: cell for cell in old["cells"]}, **cells}
-        tasks = {**old["tasks"], **tasks}
-        protocol = {**protocol, "period": {**old["protocol"]["period"], **protocol["period"]}}
-        if set(cells) == {cell["id"] for cell in old["cells"]}:
+    old = check_folder(plan, folder)
+    if old is not None:
+        before = {cell["id"]: cell for cell in old["cells"]}
+        if set(cells) <= set(before):
             return
+        cells = {**before, **cells}
+        tasks = {**old["tasks"], **tasks}
+        both = {key: {**old["protocol"].get(key, {}), **protocol[key]} for key in BY_AGENT}
+        protocol = {**protocol, **both}
     store.write_json(
-        path,
+        folder / "plan.json",
         {
             "schema": store.SCHEMA,
             "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -301,20 +334,48 @@ def write_plan(plan: Plan, folder: Path) -> None:
     )
 
 
+def check_folder(plan: Plan, folder: Path) -> dict[str, Any] | None:
+    """The plan that is in the folder already, if there is one.
+
+    Raises:
+        UsageError: it is of another kind, so that the two cannot be one experiment.
+    """
+    path = folder / "plan.json"
+    try:
+        old: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from error
+    _refuse_mixture(plan, old, folder)
+    return old
+
+
 def _refuse_mixture(plan: Plan, old: Mapping[str, Any], folder: Path) -> None:
+    for key, value in plan.protocol.items():
+        other = old["protocol"].get(key, {} if key in BY_AGENT else None)
+        pairs = [(key, other, value)]
+        if key in BY_AGENT:
+            pairs = [(f"{key}.{a}", other[a], value[a]) for a in value if a in other]
+        for name, there, here in pairs:
+            if there != here:
+                raise UsageError(
+                    f"{folder} holds another experiment: {_difference(name, there, here)}.\n"
+                    "Two configurations are never averaged together: choose another --out"
+                )
     known: dict[tuple[str, str], dict[str, Any]] = {
         (entry["cell"]["task"], entry["cell"]["agent"]): entry["cell"] for entry in old["cells"]
     }
     for cell in plan.cells:
-        other = known.get((cell.task, cell.agent))
-        if other is None:
+        same = known.get((cell.task, cell.agent))
+        if same is None:
             continue
         mine = cell.identity
         for key in ("suite", "stream", "hyperparameters", "replay"):
-            if mine[key] != other[key]:
+            if mine[key] != same[key]:
                 raise UsageError(
                     f"{folder} holds {cell.task} with {cell.agent} under other settings: "
-                    f"{_difference(key, other[key], mine[key])}.\n"
+                    f"{_difference(key, same[key], mine[key])}.\n"
                     "Two configurations are never averaged together: choose another --out"
                 )
 

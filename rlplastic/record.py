@@ -36,6 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlplastic.errors import UsageError
+from rlplastic.metrics.pairing import refuse_mixtures
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -43,6 +44,7 @@ BoolArray = NDArray[np.bool_]
 Slot = tuple[str, str, str, int]
 
 FINISHED = ("done", "diverged")
+DECODER = json.JSONDecoder(parse_constant=lambda word: float(f"not a number: {word}"))
 LARGEST_JSON = 64 * 2**20  # bytes of a plan, header or end marker; a real plan has a few MB
 
 
@@ -213,15 +215,24 @@ def read(folder: Path) -> Results:
     headers = dict(_headers(folder))
     planned = {str(item["id"]): item["cell"] for item in plan.get("cells", [])}
     cells = planned | {name: header["cell"] for name, header in headers.items()}
-    _one_configuration_each(cells)
+    refuse_mixtures(cells)
     records: dict[Slot, Record] = {}
     for name, cell in cells.items():
         if name in headers:
             record = _read_cell(folder / name, name, headers[name])
         else:
-            record = Record(id=name, cell=cell, status="missing")
+            record = _without_header(folder, name, cell)
         records[record.slot] = record
     return Results(folder=folder, plan=plan, records=dict(sorted(records.items())))
+
+
+def _without_header(folder: Path, name: str, cell: Mapping[str, Any]) -> Record:
+    """A planned cell that has not begun, or failed before it could."""
+    if ".." not in Path(name).parts and not Path(name).is_absolute():
+        status, reason, _ = _ending(folder / name)
+        if status == "failed":
+            return Record(id=name, cell=cell, status=status, reason=reason)
+    return Record(id=name, cell=cell, status="missing")
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -280,6 +291,8 @@ def _read_cell(path: Path, name: str, header: dict[str, Any]) -> Record:
         status, reason = ("damaged", fault) if fault else (status, reason)
     try:
         episodes = Episodes.of(row for row in rows if row.get("kind") == "episode")
+        if not np.isfinite(episodes.returns).all():
+            raise ValueError("a return is not finite")
         closed = [_value(Phase, row) for row in rows if row.get("kind") == "phase"]
         probes = tuple(_value(Probe, row) for row in rows if row.get("kind") == "probe")
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -321,21 +334,25 @@ def _ending(path: Path) -> tuple[str, str, dict[str, Any]]:
 
 
 def _bytes(path: Path) -> bytes:
-    return path.read_bytes() if path.exists() else b""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:  # not begun, or begun anew while we read
+        return b""
 
 
 def _rows(content: bytes) -> tuple[list[dict[str, Any]], bool]:
     """The rows before the first line that is not one, and whether there was such a line."""
     rows: list[dict[str, Any]] = []
-    for line in content.splitlines(keepends=True):
+    *lines, rest = content.decode("utf-8", errors="replace").split("\n")
+    for line in lines:
         try:
-            row = json.loads(line)
+            row = DECODER.decode(line)
         except (ValueError, RecursionError):
             return rows, True
-        if not isinstance(row, dict) or not line.endswith(b"\n"):
+        if not isinstance(row, dict):
             return rows, True
         rows.append(row)
-    return rows, False
+    return rows, bool(rest)
 
 
 def _fault(content: bytes, count: int, torn: bool, facts: Mapping[str, Any]) -> str:
@@ -351,54 +368,3 @@ def _fault(content: bytes, count: int, torn: bool, facts: Mapping[str, Any]) -> 
 
 def _value(kind: type[Any], row: Mapping[str, Any]) -> Any:
     return kind(**{item.name: row[item.name] for item in fields(kind)})
-
-
-def _one_configuration_each(cells: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse a folder in which different configurations would meet in one number.
-
-    One slot has one configuration. The seeds of an arm differ in the seed alone, its newborns in
-    ``fresh`` besides, and the arms of an agent share stream and replay.
-    """
-    shared: dict[tuple[object, ...], tuple[str, dict[str, Any]]] = {}
-    for name, cell in cells.items():
-        where = (cell["task"], cell["agent"])
-        flat = _flat(cell)
-        arm = {key: value for key, value in flat.items() if key not in ("seed", "fresh")}
-        roots = ("suite", "stream", "replay")
-        task = {key: value for key, value in arm.items() if key.split(".")[0] in roots}
-        views = [
-            (
-                ("slot", *where, cell["reg"], bool(cell.get("fresh")), cell["seed"]),
-                {**flat, "": name},
-            ),
-            (("arm", *where, cell["reg"]), arm),
-            (("task", *where), task),
-        ]
-        for key, view in views:
-            other, known = shared.setdefault(key, (name, view))
-            if known != view:
-                raise UsageError(_difference(other, known, name, view))
-
-
-def _difference(one: str, known: dict[str, Any], other: str, view: dict[str, Any]) -> str:
-    keys = sorted(k for k in known.keys() | view.keys() if k and known.get(k) != view.get(k))
-    shown = [f"{key}: {known.get(key, '-')!s:.60} | {view.get(key, '-')!s:.60}" for key in keys[:2]]
-    more = f" (and {len(keys) - 2} more keys)" if len(keys) > 2 else ""
-    return "\n".join(
-        [
-            f"two configurations meet: {one} | {other}",
-            *(shown or ["the same configuration under two hashes"]),
-            f"They are never averaged{more}. Move one of the folders, or name another --out.",
-        ]
-    )
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
-    found: dict[str, Any] = {}
-    for key, item in value.items():
-        if isinstance(item, Mapping):
-            found |= _flat(item, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = item
-    return found

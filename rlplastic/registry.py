@@ -26,7 +26,9 @@ import ast
 import importlib
 import importlib.metadata
 import importlib.util
+import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -48,6 +50,7 @@ HOMES: dict[str, tuple[str, str]] = {
     "probe": ("probes", "*.py"),
     "metric": ("metrics", "*.py"),
 }
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,60}")  # also the names of folders
 _plugins: list[Path] = []
 _registered: dict[tuple[str, str], Any] = {}
 
@@ -120,6 +123,11 @@ def add_plugin(path: str | Path) -> None:
     if not file.is_file() or file.suffix != ".py":
         raise UsageError(f"--plugin {str(path)!r}: not a Python file")
     if file not in _plugins:
+        if not _read(file, file.stem):
+            raise UsageError(
+                f"--plugin {str(path)!r}: defines nothing; "
+                f"it needs one of the decorators {', '.join(HOMES)}"
+            )
         _plugins.append(file)
         entries.cache_clear()
 
@@ -156,8 +164,9 @@ def find(kind: str, name: str) -> Entry:
 
 
 def load(kind: str, name: str) -> Any:
-    """The implementation of that name."""
-    return find(kind, name).load()
+    """The implementation of that name; the source is not read again once it is imported."""
+    known = _registered.get((kind, name))
+    return find(kind, name).load() if known is None else known
 
 
 def _sources(kind: str) -> Iterator[tuple[Path, str]]:
@@ -168,14 +177,15 @@ def _sources(kind: str) -> Iterator[tuple[Path, str]]:
         origin = _origin(point.value)
         if origin is not None:
             yield origin, point.value
-    for path in _plugins:
-        yield path, f"rlplastic_plugin_{path.stem}"
+    for number, path in enumerate(_plugins):
+        yield path, f"rlplastic_plugin_{number}_{path.stem}"
 
 
 def _origin(module: str) -> Path | None:
     try:
         spec = importlib.util.find_spec(module)
-    except ImportError:
+    except Exception as error:  # an installed plugin that is broken must not stop the others
+        warnings.warn(f"plugin {module}: {type(error).__name__}: {error}", stacklevel=2)
         return None
     return Path(spec.origin) if spec is not None and spec.origin else None
 
@@ -186,6 +196,8 @@ def _read(path: Path, module: str) -> tuple[Entry, ...]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except SyntaxError as error:
         raise UsageError(f"{path}: line {error.lineno}: {error.msg}") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: not Python source: {error}") from error
     return tuple(
         entry
         for node in tree.body
@@ -196,12 +208,25 @@ def _read(path: Path, module: str) -> tuple[Entry, ...]:
 
 def _entry(node: ast.ClassDef | ast.FunctionDef, path: Path, module: str) -> Iterator[Entry]:
     for decorator in node.decorator_list:
-        if not (isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Name)):
+        if not isinstance(decorator, ast.Call) or not decorator.args:
             continue
-        if decorator.func.id not in HOMES or not decorator.args:
+        called = decorator.func  # @shift("x") or @registry.shift("x")
+        kind = getattr(called, "id", None) or getattr(called, "attr", "")
+        if kind not in HOMES:
             continue
-        name = ast.literal_eval(decorator.args[0])
-        traits = {word.arg: ast.literal_eval(word.value) for word in decorator.keywords if word.arg}
+        try:
+            name = ast.literal_eval(decorator.args[0])
+            traits = {w.arg: ast.literal_eval(w.value) for w in decorator.keywords if w.arg}
+        except ValueError:
+            raise UsageError(
+                f"{path}: line {node.lineno}: @{kind} takes literals only, since it is read and "
+                "not run"
+            ) from None
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise UsageError(
+                f"{path}: line {node.lineno}: {kind} {name!r}: a name has letters, digits, '_' "
+                "and '-' only"
+            )
         fields: list[Field] = []
         for line in node.body if isinstance(node, ast.ClassDef) else []:
             if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)):
@@ -216,7 +241,7 @@ def _entry(node: ast.ClassDef | ast.FunctionDef, path: Path, module: str) -> Ite
                     Field(name=line.target.id, annotation=annotation, default=default)
                 )
         yield Entry(
-            kind=decorator.func.id,
+            kind=kind,
             name=name,
             path=path,
             module=module,
@@ -230,12 +255,34 @@ def _entry(node: ast.ClassDef | ast.FunctionDef, path: Path, module: str) -> Ite
 def _import(entry: Entry) -> None:
     if (entry.kind, entry.name) in _registered:
         return
-    if not entry.module.startswith("rlplastic_plugin_"):
-        importlib.import_module(entry.module)
-        return
-    spec = importlib.util.spec_from_file_location(entry.module, entry.path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"--plugin {entry.path}: cannot be imported")
+    what = f"{entry.kind} {entry.name!r}"
+    try:
+        if entry.module.startswith("rlplastic_plugin_"):
+            _import_file(entry.path, entry.module)
+        else:
+            importlib.import_module(entry.module)
+    except UsageError:
+        raise
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        raise UsageError(
+            f"{what} ({entry.path}) needs {error.name!r}, which is not installed: "
+            f"pip install {package}"
+        ) from error
+    except Exception as error:
+        raise UsageError(
+            f"{what}: {entry.path} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _import_file(path: Path, name: str) -> None:
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[entry.module] = module
-    spec.loader.exec_module(module)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise

@@ -9,37 +9,22 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 
 from rlplastic import plots, store
-from rlplastic.aggregate import Estimate, performance_profile
-from rlplastic.metrics import tables
-from rlplastic.metrics.curve import Curve
-from rlplastic.metrics.recovery import kaplan_meier, recovery_times
-from rlplastic.metrics.study import NEWBORN, REFERENCE, Study
-from rlplastic.metrics.summary import SEED, Arm, Score, Summary, show, summarise
-from rlplastic.record import FloatArray, read
+from rlplastic.metrics import panels, tables
+from rlplastic.metrics.study import REFERENCE, Study
+from rlplastic.metrics.summary import Arm, Score, Summary, plain, show, summarise
+from rlplastic.record import read
 
 COLUMNS = ("task", "agent", "arm", "seed", "phase", "metric", "value", "status")
-POINTS = 100  # of an aligned curve
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 TEMPLATES = Path(__file__).parent / "templates"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A panel and the words below it."""
-
-    svg: str
-    caption: str = ""
 
 
 def write_report(folder: Path) -> Path:
@@ -87,10 +72,10 @@ def _agent(study: Study, agent: str) -> dict[str, Any]:
         "colors": {reg: style.color.lstrip("#") for reg, style in looks.items()},
         "scores": _scores(summary),
         "phase_zero": _phase_zero(summary),
-        "intervals": _intervals(summary, looks),
-        "curves": _panels(study, summary, looks, _recovery_panel),
-        "profiles": _panels(study, summary, looks, _phase_panel),
-        "distributions": _distributions(study, summary, looks),
+        "intervals": panels.intervals(summary, looks),
+        "curves": panels.panels(study, summary, looks, panels.recovery_panel),
+        "profiles": panels.panels(study, summary, looks, panels.phase_panel),
+        "distributions": panels.distributions(study, summary, looks),
         "plasticity_by_task": tables.by_task(study, summary, "S"),
         "performance_by_task": tables.by_task(study, summary, "P"),
         "recovery": tables.recovery(study, summary),
@@ -107,26 +92,29 @@ def _agent(study: Study, agent: str) -> dict[str, Any]:
 
 
 def _scores(summary: Summary) -> tables.Table:
-    head = ["arm", "S, IQM", "P, IQM", "S, mean", "P, mean", "collapsed"]
-    head += ["S − none", "P − none", "p (S)", "p (P)"]
-    rows = [
-        [
-            arm.reg + (" (oracle)" if arm.oracle else ""),
-            *[_score(arm, score, "iqm") for score in (arm.plasticity, arm.performance)],
-            *[_score(arm, score, "mean") for score in (arm.plasticity, arm.performance)],
-            "n/a: no complete seed" if arm.collapsed is None else f"{arm.collapsed:.0%}",
-            *[_difference(arm, score) for score in (arm.plasticity, arm.performance)],
-            *[_p_value(score) for score in (arm.plasticity, arm.performance)],
-        ]
-        for arm in summary.arms
-    ]
-    return tables.Table(head=head, rows=rows)
+    names = {"S": "plasticity", "P": "performance"}
+    head = ["arm"]
+    for name in names:
+        head += [f"{name}, IQM", f"{name} against none", f"p of {name}", f"{name}, mean"]
+    rows = []
+    for arm in summary.arms:
+        row = [arm.reg + (" (oracle)" if arm.oracle else "")]
+        for name in names.values():
+            score: Score | None = getattr(arm, name)
+            row += [
+                _score(arm, score, len(summary.seeds)),
+                _difference(arm, score),
+                _p_value(score),
+                "n/a" if score is None else plain(score.mean),
+            ]
+        rows.append([*row, "n/a" if arm.collapsed is None else f"{arm.collapsed:.0%}"])
+    return tables.Table(head=[*head, "collapsed"], rows=rows)
 
 
-def _score(arm: Arm, score: Score | None, aggregate: str) -> str:
+def _score(arm: Arm, score: Score | None, complete: int) -> str:
     if score is not None:
-        value: Estimate = getattr(score, aggregate)
-        return show(value)
+        kept = len(score.seeds)
+        return show(score.iqm) + (kept < complete) * f", {kept} of {complete} seeds"
     return "n/a: newborns diverged" if arm.broken_newborns else "n/a: no complete seed"
 
 
@@ -137,7 +125,10 @@ def _difference(arm: Arm, score: Score | None) -> str:
 
 
 def _p_value(score: Score | None) -> str:
-    return f"{score.p:.3f}" if score is not None and score.p is not None else "–"
+    if score is None or score.p is None or score.adjusted_p is None:
+        return "n/a"
+    several = score.adjusted_p != score.p
+    return f"{score.p:.3f}" + several * f" ({score.adjusted_p:.3f})"
 
 
 def _phase_zero(summary: Summary) -> tables.Table:
@@ -146,180 +137,6 @@ def _phase_zero(summary: Summary) -> tables.Table:
         for arm in summary.arms
     ]
     return tables.Table(head=["arm", "Phase-0 return, IQM [95 % interval]"], rows=rows)
-
-
-# -- figures -----------------------------------------------------------------------------------
-
-
-def _intervals(summary: Summary, looks: dict[str, plots.Style]) -> list[Figure]:
-    found = []
-    for name, x_label, at in (("S", "plasticity S, IQM", 1.0), ("P", "performance P, IQM", 0.0)):
-        scores = {a.reg: a.plasticity if name == "S" else a.performance for a in summary.arms}
-        rows = {reg: (s.iqm, looks[reg]) for reg, s in scores.items() if s is not None}
-        gains = {
-            reg: (s.difference, looks[reg])
-            for reg, s in scores.items()
-            if s is not None and s.difference is not None
-        }
-        prefix = f"{_identifier(summary.agent)}-{name}"
-        if rows:
-            svg = plots.intervals(f"{prefix}-iqm", name, rows, x_label=x_label, at=at)
-            found.append(Figure(svg=svg))
-        if gains:
-            title = f"{name}, difference to none"
-            svg = plots.intervals(f"{prefix}-gain", title, gains, x_label="paired, IQM", at=0.0)
-            found.append(Figure(svg=svg))
-    return found
-
-
-def _panels(study: Study, summary: Summary, looks: dict[str, plots.Style], draw: Any) -> list[Figure]:
-    """One panel for each task and intervention, with ``none`` beside it."""
-    others = [arm.reg for arm in summary.arms if arm.reg != REFERENCE] or [REFERENCE]
-    found = []
-    for number, (task, reg) in enumerate(itertools.product(summary.all_tasks, others)):
-        regs = [arm.reg for arm in summary.arms if arm.reg in (REFERENCE, reg)]
-        name = f"{_identifier(summary.agent)}-{draw.__name__.strip('_')}-{number}"
-        svg = draw(study, summary, task, {one: looks[one] for one in regs}, name)
-        found += [Figure(svg=svg)] if svg else []
-    return found
-
-
-def _recovery_panel(
-    study: Study, summary: Summary, task: str, looks: dict[str, plots.Style], name: str
-) -> str:
-    """Returns over the steps since the shift: mean over shifts, then over seeds."""
-    cases = _together(study, summary, task, looks)
-    if not cases:
-        return ""
-    shortest = min(c.steps for case in cases for curves in case.values() for c in curves)
-    bins = max(len(c.values) for case in cases for curves in case.values() for c in curves)
-    points = min(POINTS, bins)
-    x = (np.arange(points) + 0.5) * shortest / points
-    series = []
-    for arm in cases[0]:
-        rows = [np.mean([[c.at(t) for t in x] for c in case[arm]], axis=0) for case in cases]
-        series.append(_series(arm, looks, x, np.array(rows)))
-    chance = [
-        study.random_level(task, seed, curve.world).value
-        for seed in summary.planned
-        for curve in study.curves(task, summary.agent, next(iter(looks)), seed)[1:]
-        if curve is not None
-    ]
-    known = [level for level in chance if np.isfinite(level)]
-    return plots.lines(
-        name,
-        _title(task, looks),
-        series,
-        x_label="steps since the shift",
-        y_label="return",
-        random=float(np.mean(known)) if known else None,
-    )
-
-
-def _phase_panel(
-    study: Study, summary: Summary, task: str, looks: dict[str, plots.Style], name: str
-) -> str:
-    """Level of each phase, over the phases."""
-    series = []
-    for reg in looks:
-        for arm in (reg, reg + NEWBORN):
-            rows = []
-            for seed in summary.planned:
-                curves = study.case(task, summary.agent, arm, seed).life
-                levels = [np.nan if c is None else c.level for c in curves]
-                rows.append(levels[1:] if arm != reg else levels)
-            values = np.array([row for row in rows if np.isfinite(row).all()])
-            if values.size:
-                x = np.arange(study.num_phases, dtype=np.float64)[-values.shape[1] :]
-                series.append(_series(arm, looks, x, values))
-    if not series:
-        return ""
-    title = _title(task, looks)
-    return plots.lines(
-        name, title, series, x_label="phase", y_label="return, mean of the phase", marked=True
-    )
-
-
-def _distributions(study: Study, summary: Summary, looks: dict[str, plots.Style]) -> list[Figure]:
-    """Recovered shifts over time (Kaplan-Meier), and the performance profiles of S and P."""
-    prefix = _identifier(summary.agent)
-    recovered, found = {}, []
-    for arm in summary.arms:
-        cells = itertools.product(summary.tasks, summary.seeds)
-        cases = [study.case(task, summary.agent, arm.reg, seed) for task, seed in cells]
-        times = [recovery_times(case, 0.80) for case in cases]
-        if not times:
-            continue
-        x, alive = kaplan_meier(
-            np.concatenate([t.time for t in times]), np.concatenate([t.recovered for t in times])
-        )
-        if x.size:
-            ends = (np.array([0.0, *x, 1.0]), 1 - np.array([1.0, *alive, alive[-1]]))
-            recovered[arm.reg] = (*ends, looks[arm.reg])
-    if recovered:
-        svg = plots.steps(
-            f"{prefix}-recovered",
-            "Recovered to 80 %",
-            recovered,
-            x_label="share of the phase",
-            y_label="share of shifts",
-        )
-        found.append(Figure(svg=svg))
-    for name in ("S", "P"):
-        scores = {a.reg: a.plasticity if name == "S" else a.performance for a in summary.arms}
-        known = {reg: score for reg, score in scores.items() if score is not None}
-        if not known:
-            continue
-        every = np.concatenate([score.matrix.ravel() for score in known.values()])
-        x = np.linspace(min(0.0, every.min()), max(1.0, every.max()) * 1.02, 201)
-        profiles = {
-            reg: (x, performance_profile(s.matrix, x, np.random.default_rng(SEED))[0], looks[reg])
-            for reg, s in known.items()
-        }
-        title = f"Performance profile of {name}"
-        svg = plots.steps(
-            f"{prefix}-profile-{name}", title, profiles, x_label=name, y_label="share of runs above"
-        )
-        found.append(Figure(svg=svg))
-    return found
-
-
-def _together(
-    study: Study, summary: Summary, task: str, looks: dict[str, plots.Style]
-) -> list[dict[str, list[Curve]]]:
-    """Per seed, the curves of each arm in the shifts that all arms of the panel have closed."""
-    arms = [arm for reg in looks for arm in (reg, reg + NEWBORN)]
-    lives = {
-        (arm, seed): study.case(task, summary.agent, arm, seed).life[1:]
-        for arm in arms
-        for seed in summary.planned
-    }
-    arms = [arm for arm in arms if any(any(lives[arm, seed]) for seed in summary.planned)]
-    found = []
-    for seed in summary.planned:
-        shifts = range(max(0, study.num_phases - 1))
-        shared = [k for k in shifts if all(lives[arm, seed][k] is not None for arm in arms)]
-        if arms and shared:
-            case = {arm: [c for k in shared if (c := lives[arm, seed][k])] for arm in arms}
-            found.append(case)
-    return found
-
-
-def _series(
-    arm: str, looks: dict[str, plots.Style], x: FloatArray, values: FloatArray
-) -> plots.Series:
-    reg = arm.removesuffix(NEWBORN)
-    return plots.Series(label=arm, style=looks[reg], x=x, values=values, newborn=arm != reg)
-
-
-def _title(task: str, looks: dict[str, plots.Style]) -> str:
-    other = [reg for reg in looks if reg != REFERENCE]
-    return f"{task} · {other[0]}" if other else task
-
-
-def _identifier(name: str) -> str:
-    """A name that can be an id inside the page."""
-    return "".join(c if c.isascii() and c.isalnum() else "-" for c in name)
 
 
 # -- files -------------------------------------------------------------------------------------
@@ -351,18 +168,18 @@ def _csv(rows: Iterable[Sequence[object]]) -> str:
 
 
 def _markdown(value: object) -> str:
-    """Text that stays text inside a Markdown table."""
+    """Text that stays text inside a Markdown table: no cell, tag, link or code begins in it."""
     text = " ".join(str(value).split())
-    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;")):
-        text = text.replace(character, entity)
-    return text.replace("`", "&#96;").replace("[", "\\[") if "](" in text else text
+    for character in "\\|<`*":
+        text = text.replace(character, "\\" + character)
+    return text.replace("](", "]\\(")
 
 
 def _template(name: str, *, escape: bool) -> jinja2.Template:
     loader = jinja2.FileSystemLoader(TEMPLATES)
     environment = jinja2.Environment(
         loader=loader,
-        autoescape=escape,
+        autoescape=escape,  # noqa: S701 (Markdown cells pass through `_markdown` instead)
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -32,6 +32,7 @@ from filelock import FileLock, Timeout
 from rlplastic.errors import UsageError
 
 SCHEMA = 1
+FINISHED = ("done", "diverged")
 
 
 class Locked(Exception):
@@ -83,14 +84,36 @@ def digest(value: Any) -> str:
 
 
 def lock(folder: Path) -> FileLock:
-    """Hold a results folder; the lock ends with its process, however that ends."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Hold a results folder; the lock ends with its process, however that ends.
+
+    Raises:
+        Locked: another process holds it.
+        UsageError: nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        guard = FileLock(folder / ".lock")
+        guard.acquire(timeout=0.5)  # longer than `is_locked` holds it
+    except Timeout:
+        raise Locked(f"{folder}: another rlplastic process is running cells here") from None
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
+    return guard
+
+
+def is_locked(folder: Path) -> bool:
+    """True if a process is running cells in this folder; writes nothing."""
+    if not (folder / ".lock").exists():
+        return False
     guard = FileLock(folder / ".lock")
     try:
         guard.acquire(timeout=0)
     except Timeout:
-        raise Locked(f"{folder}: another rlplastic process is running cells here") from None
-    return guard
+        return True
+    except OSError:  # a folder that may only be read
+        return False
+    guard.release()
+    return False
 
 
 class CellFolder:
@@ -101,7 +124,7 @@ class CellFolder:
 
     def begin(self, header: dict[str, Any]) -> None:
         """Drop what an interrupted attempt left, write the header, open the rows."""
-        if (self.path / "done.json").exists():
+        if status_of(self.path) in FINISHED:
             raise UsageError(f"{self.path}: this cell is finished and is not touched again")
         if self.path.exists():
             shutil.rmtree(self.path)
@@ -152,8 +175,10 @@ def write_failure(path: Path, reason: str, tail: str = "") -> None:
 
 def status_of(path: Path) -> str:
     """One of ``done``, ``diverged``, ``failed``, ``unfinished`` and ``pending``."""
-    with suppress(OSError, ValueError, KeyError):
-        return str(json.loads((path / "done.json").read_text(encoding="utf-8"))["status"])
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        status = json.loads((path / "done.json").read_text(encoding="utf-8"))["status"]
+        if status in FINISHED:
+            return str(status)
     if (path / "failed.json").exists():
         return "failed"
     return "unfinished" if (path / "header.json").exists() else "pending"

@@ -7,6 +7,7 @@ A *task* is a base environment x track. Everything that results depend on is her
 from __future__ import annotations
 
 import fnmatch
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from rlplastic import options
 from rlplastic.errors import UsageError, unknown
 
 ROOT = Path(__file__).parent
+FOLDER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 Replay = Literal["clear", "keep"]
 Boundary = Literal["truncate", "episode", "step"]
 
@@ -171,6 +173,13 @@ def load_suite(name: str) -> Suite:
     values = read_toml(path)
     known = {**values, "name": path.stem}
     suite: Suite = options.make(Suite, known, f"suite {path.stem!r}")
+    for kind, names in (("task", suite.tasks), ("budget", suite.budgets)):
+        for word in names:
+            if not FOLDER.fullmatch(word):
+                raise UsageError(
+                    f"suite {path.stem!r}: {kind} {word!r} becomes the name of a folder: letters, "
+                    "digits, '.', '_' and '-' only, and not '.' first"
+                )
     return suite
 
 

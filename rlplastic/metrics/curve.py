@@ -192,7 +192,7 @@ def floored(curve: Curve | None, phase: Phase, step: int, floor: float, longest:
     values = np.full(bins, floor)
     finished = np.zeros(bins, dtype=np.int64)
     start = floor
-    if curve is not None and kept:
+    if curve is not None:
         values[:kept], finished[:kept] = curve.values[:kept], curve.finished[:kept]
         start = curve.start_level
     return Curve(

@@ -1,8 +1,4 @@
 """What a report says of one agent: scores over seeds and tasks, and the sentence they allow.
-
-A sentence is printed only where it could have come out otherwise: with at least six paired
-complete seeds (a sign-flip test with five cannot reach p < 0.05), nothing missing, and periods
-that are long enough for a newborn to learn. Otherwise the reason stands in its place.
 """
 
 from __future__ import annotations
@@ -42,7 +38,8 @@ class Score:
         optimality_gap: How far it falls short of 1.
         difference: IQM minus that of ``none`` on the same seeds.
         improvement: Probability that a run is better than one of ``none``.
-        p: Sign-flip p-value of the difference, adjusted for the number of arms.
+        p: Sign-flip p-value of the difference.
+        adjusted_p: The same, adjusted for the number of interventions (Holm).
     """
 
     matrix: FloatArray
@@ -54,15 +51,28 @@ class Score:
     difference: Estimate | None = None
     improvement: Estimate | None = None
     p: float | None = None
+    adjusted_p: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One row of the table of results."""
+    """One row of the table of results.
+
+    Attributes:
+        reg: Label of the intervention.
+        plasticity: S.
+        performance: P.
+        newborn_p: Sign-flip p-value of S = 1, where arm and newborn are exchangeable.
+        collapsed: Share of runs that ended near random.
+        phase_zero: IQM of the normalised phase-0 returns.
+        broken_newborns: Newborn cells that diverged.
+        oracle: Whether the intervention is told when the world changes.
+    """
 
     reg: str
     plasticity: Score | None
     performance: Score | None
+    newborn_p: float | None
     collapsed: float | None
     phase_zero: Estimate | None
     broken_newborns: int
@@ -118,6 +128,9 @@ def summarise(study: Study, agent: str) -> Summary:
         arm = Arm(
             reg=reg,
             plasticity=scores["S"].get(reg),
+            newborn_p=sign_flip(scores["S"][reg].matrix - 1, _rng())
+            if reg in scores["S"]
+            else None,
             performance=scores["P"].get(reg),
             collapsed=float(hit.mean()) if hit.size else None,
             phase_zero=estimate(first, "iqm", _rng()) if first.size else None,
@@ -136,7 +149,7 @@ def summarise(study: Study, agent: str) -> Summary:
         phase_zero_tasks=first_tasks,
         phase_zero_seeds=first_seeds,
         obstacles=obstacles,
-        sentence="; ".join(obstacles) + "." if obstacles else _verdict(arms),
+        sentence=" ".join(f"{why}." for why in obstacles) if obstacles else _verdict(agent, arms),
     )
 
 
@@ -154,6 +167,11 @@ def show(value: Estimate, *, signed: bool = False) -> str:
     digits = decimals((value.high - value.low) / 2)
     low, high = (_zero(end, digits) for end in (value.low, value.high))
     return f"{_zero(value.point, digits):{sign}.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def plain(value: Estimate) -> str:
+    """The number alone, rounded like `show`."""
+    return show(value).partition(" ")[0]
 
 
 def decimals(uncertainty: float) -> int:
@@ -215,7 +233,7 @@ def _scores(
     for reg, (matrix, kept) in matrices.items():
         if not kept:
             continue
-        difference, improvement, _ = paired.get(reg, (None, None, None))
+        difference, improvement, p = paired.get(reg, (None, None, None))
         found[reg] = Score(
             matrix=matrix,
             seeds=kept,
@@ -225,69 +243,7 @@ def _scores(
             optimality_gap=float(optimality_gap(matrix)),
             difference=difference,
             improvement=improvement,
-            p=adjusted.get(reg),
+            p=p,
+            adjusted_p=adjusted.get(reg),
         )
     return found
-
-
-def _obstacles(
-    study: Study, agent: str, headline: list[str], seeds: list[int], arms: list[Arm]
-) -> list[str]:
-    """Everything that stands against a verdict, the most basic first."""
-    found = []
-    cells = [r for r in study.results.of(agent=agent)]
-    cells += [r for task in headline for r in study.results.of(agent="random", task=task)]
-    open_cells = Counter(record.status for record in cells if not record.finished)
-    if open_cells:
-        parts = ", ".join(f"{n} {status}" for status, n in sorted(open_cells.items()))
-        found.append(f"unfinished: of {len(cells)} cells, {parts}")
-    too_short = {task: study.too_short(task, agent) for task in headline}
-    reasons = [f"{task}: {why}" for task, why in too_short.items() if why]
-    if study.protocol.get("too_short"):
-        reasons.insert(0, str(study.protocol["too_short"]).rstrip(". "))
-    if study.num_phases < 2:
-        reasons.insert(0, "there is no shift")
-    if reasons:
-        more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
-        found.append(f"too short to judge plasticity: {'; '.join(reasons[:3])}{more}")
-    if not headline:
-        found.append("no verdict: no task is measurable for this agent")
-    elif len(seeds) < SEEDS_NEEDED:
-        found.append(f"too few seeds for a verdict: {len(seeds)} complete, {SEEDS_NEEDED} needed")
-    elif all(arm.plasticity is None for arm in arms):
-        found.append("no verdict: there are no newborn arms to compare with")
-    return found
-
-
-def _verdict(arms: list[Arm]) -> str:
-    by_reg = {arm.reg: arm for arm in arms}
-    parts = []
-    none = by_reg.pop(REFERENCE, None)
-    if none is not None and none.plasticity is not None and none.performance is not None:
-        scores = f"(S = {show(none.plasticity.iqm)}, P = {show(none.performance.iqm)})"
-        if none.plasticity.iqm.high < 1:
-            parts.append(f"none loses plasticity {scores}")
-        elif none.plasticity.iqm.low > 1:
-            parts.append(f"none learns faster than its newborns {scores}")
-        else:
-            parts.append(f"none is not told apart from its newborns {scores}")
-    parts += [_comparison(arm) for arm in by_reg.values()]
-    return "; ".join(parts) + "."
-
-
-def _comparison(arm: Arm) -> str:
-    if arm.broken_newborns:
-        return f"{arm.reg} is not judged, since {arm.broken_newborns} newborn cell(s) diverged"
-    scores: Mapping[str, Score | None] = {"S": arm.plasticity, "P": arm.performance}
-    words = []
-    for name, score in scores.items():
-        if score is None or score.difference is None or len(score.seeds) < SEEDS_NEEDED:
-            return f"{arm.reg} is not judged, since it has too few complete seeds"
-        gain, sure = score.difference, score.p is not None and score.p < SIGNIFICANT
-        verb = "does not clearly change"
-        if sure and gain.low > 0:
-            verb = "raises"
-        elif sure and gain.high < 0:
-            verb = "lowers"
-        words.append(f"{verb} {name} ({show(gain, signed=True)})")
-    return f"{arm.reg} {words[0]} and {words[1]} against none"

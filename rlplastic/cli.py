@@ -1,0 +1,327 @@
+"""The command line: verbs and their options. It parses, and calls what does the work.
+
+=====  ==========================================================
+exit   meaning
+=====  ==========================================================
+0      everything is done
+1      a cell failed or diverged; ``doctor`` found something
+2      bad usage; nothing was written
+75     another process is running cells in this folder
+130    stopped by Ctrl-C (143: by SIGTERM); the same command goes on
+=====  ==========================================================
+
+What the verbs need is imported by each when it runs: ``--help`` must not wait for torch.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+import rlplastic
+from rlplastic.errors import UsageError
+
+app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Env = Annotated[
+    str,
+    typer.Option(
+        "--env", "--env-id", help="Suite, Suite/PATTERN of tasks, or a suite's TOML file."
+    ),
+]
+Budget = Annotated[str, typer.Option(help="The suite's smoke, small or full.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda for images if there is one.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        help="Results folder.  [default: results/SUITE-BUDGET; RLPLASTIC_OUT replaces 'results']"
+    ),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="agent.key=value, as dqn.learning_rate=1e-4. Repeatable."),
+]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", help="Python file that defines agents, interventions, ... Repeatable."),
+]
+Folder = Annotated[Path, typer.Argument(help="Results folder.")]
+
+
+class Stopped(BaseException):
+    """A signal has asked this process to leave."""
+
+    def __init__(self, signum: int) -> None:
+        self.code = 128 + signum
+
+
+def main() -> NoReturn:
+    """The program `rlplastic`."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(signum) != signal.SIG_IGN:
+            signal.signal(signum, _stop)
+    try:
+        app(prog_name="rlplastic")
+    except UsageError as error:
+        _leave(2, f"error: {error}")
+    except Stopped as stopped:
+        _leave(stopped.code, "stopped; the same command continues")
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _leave(1, f"error: {where}{error.strerror or error}")
+    raise SystemExit(0)
+
+
+def _stop(signum: int, frame: FrameType | None) -> NoReturn:
+    """First signal: unwind, which ends the workers. Second: leave at once."""
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, lambda signum, frame: os._exit(128 + signum))
+    raise Stopped(signum)
+
+
+def _leave(code: int, message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"rlplastic {rlplastic.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Does an RL agent stay plastic when its world changes? Measured with error bars."""
+
+
+@app.command()
+def bench(
+    env: Env = "",
+    agent: Annotated[
+        list[str] | None,
+        typer.Option("--agent", "--algo", help="Agents: dqn,ppo.  [default: dqn]"),
+    ] = None,
+    reg: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Interventions: sam,sam:rho=0.1+l2; 'none' and the newborns run beside them.  "
+            "[default: sam]"
+        ),
+    ] = None,
+    budget: Budget = "small",
+    seeds: Annotated[
+        str,
+        typer.Option(
+            "--seeds", "--seed", help="5 is 0 to 4; 3,7 or 3, are those.  [default: the budget's]"
+        ),
+    ] = "",
+    workers: Annotated[
+        str, typer.Option(help="Cells at a time; auto: one a core.", envvar="RLPLASTIC_WORKERS")
+    ] = "auto",
+    device: Device = "cpu",
+    out: Out = None,
+    settings: Settings = None,
+    plugin: Plugins = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="A line a cell instead of a live display.")
+    ] = False,
+) -> None:
+    """Run a suite and write its report; given again, it continues.
+
+    \b
+    rlplastic bench --env Toy-Shifted --budget smoke
+    rlplastic bench --env Control-Shifted --agent dqn,ppo --reg sam
+    """
+    from rlplastic import bench as work
+    from rlplastic.plan import Request
+
+    _add_plugins(plugin)
+    request = Request(
+        agents=_words(agent, "dqn", "--agent"),
+        regs=_words(reg, "sam", "--reg"),
+        env=_env(env),
+        budget=budget,
+        seeds=_seeds(seeds),
+        settings=settings or [],
+        device=_device(device),
+    )
+    folder = out or _default_out(env, budget)
+    raise SystemExit(
+        work.bench(request, folder, workers=_workers(workers), dry_run=dry_run, quiet=quiet)
+    )
+
+
+@app.command()
+def run(
+    env: Env = "",
+    agent: Annotated[str, typer.Option("--agent", "--algo", help="Agent.")] = "dqn",
+    reg: Annotated[str, typer.Option(help="Intervention, as sam:rho=0.1.")] = "none",
+    seed: Annotated[int, typer.Option(min=0, help="Index of the repetition.")] = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="The newborn arm: a new agent for each phase.")
+    ] = False,
+    budget: Budget = "small",
+    device: Device = "cpu",
+    out: Out = None,
+    settings: Settings = None,
+    plugin: Plugins = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One line of JSON on stdout, progress on stderr.")
+    ] = False,
+) -> None:
+    """Run one cell.
+
+    \b
+    rlplastic run --env Toy-Shifted/Cue-reward --reg sam --seed 3 --json
+    """
+    from rlplastic import bench as work
+    from rlplastic.plan import Request
+
+    _add_plugins(plugin)
+    request = Request(
+        agents=[agent],
+        regs=[reg],
+        env=_env(env),
+        budget=budget,
+        seeds=[seed],
+        settings=settings or [],
+        device=_device(device),
+    )
+    folder = out or _default_out(env, budget)
+    raise SystemExit(work.run(request, folder, fresh=fresh, as_json=as_json))
+
+
+@app.command()
+def ls(
+    kind: Annotated[
+        str | None,
+        typer.Argument(help="agents, regs, envs, shifts, schedules, probes or metrics."),
+    ] = None,
+    name: Annotated[str | None, typer.Argument(help="Everything that is known of one.")] = None,
+    plugin: Plugins = None,
+) -> None:
+    """List what there is to choose from."""
+    from rlplastic import listing
+
+    _add_plugins(plugin)
+    print(listing.show(kind, name))
+
+
+@app.command()
+def status(folder: Folder) -> None:
+    """Say how far a results folder is, and what failed."""
+    from rlplastic.status import show_status
+
+    print(show_status(folder))
+
+
+@app.command()
+def report(
+    folder: Folder,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Copy report.html to this file.")
+    ] = None,
+) -> None:
+    """Write report.html, report.md and results.csv anew."""
+    from rlplastic import store
+    from rlplastic.report import write_report
+
+    path = write_report(folder)
+    if output is not None:
+        path = store.write_text(output, path.read_text(encoding="utf-8"))
+    print(path)
+
+
+@app.command()
+def doctor(
+    out: Annotated[Path, typer.Option(help="Where results would go.")] = Path("results"),
+    plugin: Plugins = None,
+) -> None:
+    """Check that everything a bench needs is there and works."""
+    from rlplastic.doctor import examine
+
+    _add_plugins(plugin)
+    broken = False
+    for check in examine(out):
+        print(f"{'ok' if check.ok else 'BROKEN':6}  {check.name:11}  {check.text}")
+        broken |= not check.ok
+    raise SystemExit(int(broken))
+
+
+# -- parsing ---------------------------------------------------------------------------------
+
+
+def _words(values: list[str] | None, default: str, option: str) -> list[str]:
+    """Words separated by commas, in one option or in several."""
+    words = [word.strip() for value in values or [default] for word in value.split(",")]
+    if not all(words):
+        raise UsageError(f"{option} {','.join(values or [])!r}: an empty name between commas")
+    return words
+
+
+def _env(text: str) -> str:
+    if not text:
+        from rlplastic.suite import suite_files
+
+        raise UsageError(f"--env is needed: a suite, or suite/task.\nValid: {', '.join(suite_files())}")
+    return text
+
+
+def _seeds(text: str) -> list[int]:
+    """``5``: the first five; ``3,7`` or ``3,``: those; nothing: the budget's number."""
+    words = [word.strip() for word in text.split(",")]
+    if words[-1] == "" and len(words) > 1 or not text:
+        words.pop()
+    if not all(word.isascii() and word.isdigit() and len(word) < 10 for word in words):
+        raise UsageError(f"--seeds {text!r}: write a number, as 5, or seeds, as 3,7,11")
+    numbers = [int(word) for word in words]
+    if "," in text or not text:
+        return numbers
+    if not 1 <= numbers[0] <= 1000:
+        raise UsageError(f"--seeds {text!r}: a number of seeds from 1 to 1000; one seed is '{text},'")
+    return list(range(numbers[0]))
+
+
+def _workers(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1024):
+        raise UsageError(f"--workers {text!r}: write auto, or a number from 1 to 1024")
+    return int(text)
+
+
+def _device(text: str) -> str:
+    if text not in ("cpu", "cuda", "auto"):
+        raise UsageError(f"--device {text!r}: write cpu, cuda or auto")
+    return text
+
+
+def _default_out(env: str, budget: str) -> Path:
+    suite = Path(env.partition(".toml")[0]).name if ".toml" in env else env.partition("/")[0]
+    return Path(os.environ.get("RLPLASTIC_OUT") or "results") / f"{suite}-{budget}"
+
+
+def _add_plugins(paths: list[Path] | None) -> None:
+    from rlplastic import registry
+
+    for path in paths or []:
+        registry.add_plugin(path)

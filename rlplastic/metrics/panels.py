@@ -1,0 +1,193 @@
+"""Which records make which figure of a report."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+
+from rlplastic import plots
+from rlplastic.aggregate import performance_profile
+from rlplastic.metrics.curve import Curve
+from rlplastic.metrics.recovery import kaplan_meier, recovery_times
+from rlplastic.metrics.study import NEWBORN, REFERENCE, Study
+from rlplastic.metrics.summary import SEED, Summary
+from rlplastic.record import FloatArray
+
+POINTS = 100  # of an aligned curve, at most
+Looks = dict[str, plots.Style]
+Draw = Callable[[Study, Summary, str, Looks, str], str]
+
+
+def intervals(summary: Summary, looks: Looks) -> list[str]:
+    """S and P of each arm, and their differences to ``none``."""
+    scores = {
+        "S": {arm.reg: arm.plasticity for arm in summary.arms if arm.plasticity},
+        "P": {arm.reg: arm.performance for arm in summary.arms if arm.performance},
+    }
+    prefix = identifier(summary.agent)
+    found = []
+    for name, x_label, at in (("S", "plasticity S, IQM", 1.0), ("P", "performance P, IQM", 0.0)):
+        rows = {reg: (score.iqm, looks[reg]) for reg, score in scores[name].items()}
+        if rows:
+            found.append(
+                plots.intervals(
+                    f"{prefix}-{name}", f"{name} of each arm", rows, x_label=x_label, at=at
+                )
+            )
+    for name, x_label in (("S", "S − S of none, IQM"), ("P", "P − P of none, IQM")):  # noqa: RUF001
+        gains = {
+            reg: (score.difference, looks[reg])
+            for reg, score in scores[name].items()
+            if score.difference is not None
+        }
+        if gains:
+            title = f"{name} against none, paired"
+            figure = plots.intervals(f"{prefix}-{name}-gain", title, gains, x_label=x_label, at=0.0)
+            found.append(figure)
+    return found
+
+
+def panels(study: Study, summary: Summary, looks: Looks, draw: Draw) -> list[str]:
+    """One panel for each task and intervention, with ``none`` beside it."""
+    others = [arm.reg for arm in summary.arms if arm.reg != REFERENCE] or [REFERENCE]
+    found = []
+    for number, (task, reg) in enumerate(itertools.product(summary.all_tasks, others)):
+        regs = [arm.reg for arm in summary.arms if arm.reg in (REFERENCE, reg)]
+        name = f"{identifier(summary.agent)}-{draw.__name__}-{number}"
+        svg = draw(study, summary, task, {one: looks[one] for one in regs}, name)
+        found += [svg] if svg else []
+    return found
+
+
+def recovery_panel(study: Study, summary: Summary, task: str, looks: Looks, name: str) -> str:
+    """Returns over the steps since the shift: mean over shifts, then over seeds."""
+    cases = _together(study, summary, task, looks)
+    if not cases:
+        return ""
+    shortest = min(c.steps for case in cases for curves in case.values() for c in curves)
+    bins = max(len(c.values) for case in cases for curves in case.values() for c in curves)
+    points = min(POINTS, bins)
+    x = (np.arange(points) + 0.5) * shortest / points
+    series = []
+    for arm in cases[0]:
+        rows = [np.mean([[c.at(t) for t in x] for c in case[arm]], axis=0) for case in cases]
+        series.append(_series(arm, looks, x, np.array(rows)))
+    chance = [
+        study.random_level(task, seed, curve.world).value
+        for seed in summary.planned
+        for curve in study.curves(task, summary.agent, next(iter(looks)), seed)[1:]
+        if curve is not None
+    ]
+    known = [level for level in chance if np.isfinite(level)]
+    return plots.lines(
+        name,
+        _title(task, looks),
+        series,
+        x_label="steps since the shift",
+        y_label="return",
+        random=float(np.mean(known)) if known else None,
+    )
+
+
+def phase_panel(study: Study, summary: Summary, task: str, looks: Looks, name: str) -> str:
+    """Level of each phase, over the phases."""
+    series = []
+    for reg in looks:
+        for arm in (reg, reg + NEWBORN):
+            rows = []
+            for seed in summary.planned:
+                curves = study.case(task, summary.agent, arm, seed).life
+                levels = [np.nan if c is None else c.level for c in curves]
+                rows.append(levels[1:] if arm != reg else levels)
+            values = np.array([row for row in rows if np.isfinite(row).all()])
+            if values.size:
+                x = np.arange(study.num_phases, dtype=np.float64)[-values.shape[1] :]
+                series.append(_series(arm, looks, x, values))
+    if not series:
+        return ""
+    title = _title(task, looks)
+    return plots.lines(
+        name, title, series, x_label="phase", y_label="return, mean of the phase", marked=True
+    )
+
+
+def distributions(study: Study, summary: Summary, looks: Looks) -> list[str]:
+    """Recovered shifts over time (Kaplan-Meier), and the performance profiles of S and P."""
+    prefix = identifier(summary.agent)
+    recovered, found = {}, []
+    for arm in summary.arms:
+        cells = itertools.product(summary.tasks, summary.seeds)
+        cases = [study.case(task, summary.agent, arm.reg, seed) for task, seed in cells]
+        times = [recovery_times(case, 0.80) for case in cases]
+        if not times:
+            continue
+        x, alive = kaplan_meier(
+            np.concatenate([t.time for t in times]), np.concatenate([t.recovered for t in times])
+        )
+        if x.size:
+            ends = (np.array([0.0, *x, 1.0]), 1 - np.array([1.0, *alive, alive[-1]]))
+            recovered[arm.reg] = (*ends, looks[arm.reg])
+    if recovered:
+        svg = plots.steps(
+            f"{prefix}-recovered",
+            "Recovered to 80 %",
+            recovered,
+            x_label="share of the phase",
+            y_label="share of shifts",
+        )
+        found.append(svg)
+    for name in ("S", "P"):
+        scores = {a.reg: a.plasticity if name == "S" else a.performance for a in summary.arms}
+        known = {reg: score for reg, score in scores.items() if score is not None}
+        if not known:
+            continue
+        every = np.concatenate([score.matrix.ravel() for score in known.values()])
+        x = np.linspace(min(0.0, every.min()), max(1.0, every.max()) * 1.02, 201)
+        profiles = {
+            reg: (x, performance_profile(s.matrix, x, np.random.default_rng(SEED))[0], looks[reg])
+            for reg, s in known.items()
+        }
+        title = f"Performance profile of {name}"
+        svg = plots.steps(
+            f"{prefix}-profile-{name}", title, profiles, x_label=name, y_label="share of runs above"
+        )
+        found.append(svg)
+    return found
+
+
+def _together(
+    study: Study, summary: Summary, task: str, looks: Looks
+) -> list[dict[str, list[Curve]]]:
+    """Per seed, the curves of each arm in the shifts that all arms of the panel have closed."""
+    arms = [arm for reg in looks for arm in (reg, reg + NEWBORN)]
+    lives = {
+        (arm, seed): study.case(task, summary.agent, arm, seed).life[1:]
+        for arm in arms
+        for seed in summary.planned
+    }
+    arms = [arm for arm in arms if any(any(lives[arm, seed]) for seed in summary.planned)]
+    found = []
+    for seed in summary.planned:
+        shifts = range(max(0, study.num_phases - 1))
+        shared = [k for k in shifts if all(lives[arm, seed][k] is not None for arm in arms)]
+        if arms and shared:
+            case = {arm: [c for k in shared if (c := lives[arm, seed][k])] for arm in arms}
+            found.append(case)
+    return found
+
+
+def _series(arm: str, looks: Looks, x: FloatArray, values: FloatArray) -> plots.Series:
+    reg = arm.removesuffix(NEWBORN)
+    return plots.Series(label=arm, style=looks[reg], x=x, values=values, newborn=arm != reg)
+
+
+def _title(task: str, looks: Looks) -> str:
+    other = [reg for reg in looks if reg != REFERENCE]
+    return f"{task} · {other[0]}" if other else task
+
+
+def identifier(name: str) -> str:
+    """A name that can be an id inside the page."""
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in name)

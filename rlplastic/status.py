@@ -1,0 +1,134 @@
+"""How far a results folder is: cells by status, phases, and why some have failed.
+
+Reads JSON only and writes nothing, so it can be asked at any time, also while a bench runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlplastic import store
+from rlplastic.errors import UsageError
+from rlplastic.listing import table
+from rlplastic.progress import plain
+
+ORDER = ("done", "diverged", "failed", "unfinished", "pending")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellStatus:
+    """How far a cell is.
+
+    Attributes:
+        id: Its folder below the results folder.
+        task: Name of the task.
+        agent: Name of the agent.
+        arm: Its arm, as ``sam+fresh``.
+        status: One of `ORDER`.
+        reason: Why it diverged or failed.
+        phases: Closed phases.
+        num_phases: Phases that it takes.
+    """
+
+    id: str
+    task: str
+    agent: str
+    arm: str
+    status: str
+    reason: str
+    phases: int
+    num_phases: int
+
+
+def read_status(folder: Path) -> list[CellStatus]:
+    """The status of every planned cell, in the order of the plan.
+
+    Raises:
+        UsageError: there is no plan in the folder, or it cannot be read.
+    """
+    return [_status(folder, entry["id"], entry["cell"]) for entry in _plan(folder)["cells"]]
+
+
+def reason_of(path: Path) -> str:
+    """Why a cell ended as it did, in one line; empty if nothing is known."""
+    for name in ("done.json", "failed.json"):
+        with suppress(OSError, ValueError, AttributeError):
+            ending = json.loads((path / name).read_text(encoding="utf-8"))
+            return plain(str(ending.get("reason", "")))
+    return ""
+
+
+def show_status(folder: Path) -> str:
+    """The status of a results folder as text."""
+    plan = _plan(folder)
+    cells = read_status(folder)
+    counts = Counter(cell.status for cell in cells)
+    shown = ", ".join(f"{counts[status]} {status}" for status in ORDER if counts[status])
+    ended = counts["done"] + counts["diverged"] == len(cells)
+    running = store.is_locked(folder)
+    lines = [f"{plan['name']}, budget {plan['protocol']['budget']}: {len(cells)} cells: {shown}"]
+    if running:
+        lines.append("a process is running cells here now")
+    elif not ended:
+        lines.append(f"nothing is running; to continue: {plan['command']}")
+    lines += ["", _summary(cells)]
+    for status in ("failed", "diverged", "unfinished"):
+        found = [cell for cell in cells if cell.status == status]
+        if found:
+            words = "running or interrupted" if status == "unfinished" and running else status
+            lines += ["", f"{words}:", table([_line(cell) for cell in found])]
+    return "\n".join(lines)
+
+
+def _plan(folder: Path) -> dict[str, Any]:
+    path = folder / "plan.json"
+    try:
+        plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        _ = plan["name"], plan["command"], plan["protocol"]["budget"], plan["cells"]
+        return plan
+    except FileNotFoundError:
+        raise UsageError(
+            f"{folder}: not a results folder, since it has no plan.json.\n"
+            "Give the folder that `rlplastic bench` printed, as results/<name>"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from error
+
+
+def _status(folder: Path, name: str, cell: dict[str, Any]) -> CellStatus:
+    path = folder / name
+    schedule = cell["stream"]["schedule"]
+    fresh = bool(cell["fresh"])
+    closed = b""
+    with suppress(OSError):
+        closed = (path / "timing.jsonl").read_bytes()
+    return CellStatus(
+        id=name,
+        task=cell["task"],
+        agent=cell["agent"],
+        arm=cell["reg"] + "+fresh" * fresh,
+        status=store.status_of(path),
+        reason=reason_of(path),
+        phases=closed.count(b"\n"),
+        num_phases=int(schedule.get("phases") or len(schedule["worlds"])) - fresh,
+    )
+
+
+def _summary(cells: list[CellStatus]) -> str:
+    """A line for each agent and arm, all tasks and seeds together."""
+    groups: dict[tuple[str, str], Counter[str]] = {}
+    for cell in cells:
+        groups.setdefault((cell.agent, cell.arm), Counter())[cell.status] += 1
+    used = [status for status in ORDER if any(counts[status] for counts in groups.values())]
+    rows = [("agent", "arm", *used)]
+    rows += [(*group, *(str(counts[s]) for s in used)) for group, counts in groups.items()]
+    return table(rows)
+
+
+def _line(cell: CellStatus) -> tuple[str, ...]:
+    return f"  {cell.id}", f"phase {cell.phases}/{cell.num_phases}", cell.reason
