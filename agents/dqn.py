@@ -96,7 +96,8 @@ class DQN(stable_baselines3.DQN):
 
     def values(self, observations: Tensor) -> Tensor:
         """The critic's output: ``[batch, actions]``."""
-        return self.q_net(observations)
+        values: Tensor = self.q_net(observations)
+        return values
 
     def scope(self, name: str) -> list[nn.Parameter]:
         """The parameters of a scope; see `rlplastic.agents.networks.scope_of`."""

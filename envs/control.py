@@ -20,7 +20,7 @@ from rlplastic.envs.copies import Array, Copies, GymCopies
 from rlplastic.registry import environment
 
 
-class MountainCarWithGoals(MountainCarEnv):  # type: ignore[misc]
+class MountainCarWithGoals(MountainCarEnv):
     """Goals: the top of the right hill (position 0.5); the left slope (position -1.1)."""
 
     num_goals: ClassVar[int] = 2

@@ -67,7 +67,9 @@ class Copies(ABC):
     def step(self, actions: Array) -> Transition:
         """One step of all copies."""
 
-    def configure(self, change: Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]) -> None:
+    def configure(
+        self, change: Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]
+    ) -> None:
         """Re-parameterise every copy; takes effect at the next `reset`."""
         raise NotImplementedError(f"{type(self).__name__} cannot be re-parameterised")
 
@@ -95,7 +97,9 @@ class GymCopies(Copies):
         """See `Copies.reset`."""
         if seeds is None:
             return np.stack([env.reset()[0] for env in self.envs])
-        return np.stack([env.reset(seed=seed)[0] for env, seed in zip(self.envs, seeds, strict=True)])
+        return np.stack(
+            [env.reset(seed=seed)[0] for env, seed in zip(self.envs, seeds, strict=True)]
+        )
 
     def step(self, actions: Array) -> Transition:
         """See `Copies.step`."""
@@ -113,7 +117,9 @@ class GymCopies(Copies):
             final=np.stack(final),
         )
 
-    def configure(self, change: Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]) -> None:
+    def configure(
+        self, change: Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]
+    ) -> None:
         """See `Copies.configure`."""
         self.envs = [change(env) for env in self.envs]
 

@@ -22,8 +22,6 @@ from rlplastic.registry import schedule
 class Schedule(Protocol):
     """What a stream asks of a schedule."""
 
-    name: str
-
     @property
     def phases(self) -> int:
         """Number of phases, the first included."""

@@ -140,8 +140,6 @@ class Shift:
         """The action that the base environment gets."""
         raise NotImplementedError
 
-    def configure(
-        self, env: gymnasium.Env[Any, Any], world: int
-    ) -> gymnasium.Env[Any, Any]:
+    def configure(self, env: gymnasium.Env[Any, Any], world: int) -> gymnasium.Env[Any, Any]:
         """A base environment re-parameterised for a world, 0 included."""
         raise NotImplementedError

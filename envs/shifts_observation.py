@@ -117,7 +117,8 @@ class Inversion(Shift):
         """Inverted."""
         space = self.base.observation_space
         assert isinstance(space, spaces.Box)
-        return (space.low + (space.high - frames)).astype(frames.dtype)
+        inverted: Array = (space.low + (space.high - frames)).astype(frames.dtype)
+        return inverted
 
 
 @shift("flips")

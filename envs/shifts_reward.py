@@ -61,7 +61,7 @@ class Goal(Shift):
         envs = self.base.envs if isinstance(self.base, GymCopies) else []
         if not envs or not all(hasattr(env.unwrapped, "set_goal") for env in envs):
             raise self.refuse("an environment with several goals")
-        self.__dict__["worlds"] = envs[0].unwrapped.num_goals
+        self.__dict__["worlds"] = envs[0].unwrapped.num_goals  # type: ignore[attr-defined]
 
     def configure(self, env: gymnasium.Env[Any, Any], world: int) -> gymnasium.Env[Any, Any]:
         """The same environment with the world's goal."""
@@ -131,5 +131,3 @@ class TargetScale(Shift):
     def target(self, reward: Array, world: Array) -> Array:
         """Scaled."""
         return reward * self.factor
-
-

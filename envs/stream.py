@@ -1,9 +1,9 @@
-"""The stream: a base environment, its shifts and their schedule, behind one clock.
+r"""The stream: a base environment, its shifts and their schedule, behind one clock.
 
 ::
 
-    action --> shifts --> base copies --> reward --> shifts --> record --> clip --> target shifts --> learner
-                                     \\-> frame  --> shifts --> stack ---------------------------> learner
+    action -> shifts -> base copies -> reward -> shifts -> record -> clip -> target -> learner
+                                  \-> frame  -> shifts -> stack ------------------> learner
 
 The boundary between two phases happens inside `step`. With ``boundary="truncate"`` the last step
 of a phase returns every copy truncated (a real termination wins), with what the old world showed
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -112,6 +113,7 @@ class Stream(VecEnv):
             np.zeros(base.num_copies, dtype=np.int64) for _ in range(4)
         )
         self._task_return, self._base_return = (np.zeros(base.num_copies) for _ in range(2))
+        self._frames: Array = np.empty(0)
         self.begin(0)
 
     # Where the clock stands
@@ -132,7 +134,9 @@ class Stream(VecEnv):
         The worlds and the seeds of the resets are those of a stream that came there by itself.
         """
         if not 0 <= phase < self.schedule.phases:
-            raise UsageError(f"phase {phase}: this stream has phases 0 to {self.schedule.phases - 1}")
+            raise UsageError(
+                f"phase {phase}: this stream has phases 0 to {self.schedule.phases - 1}"
+            )
         self.clock = self.schedule.start(phase)
         self._enter(phase)
         self._worlds = np.full(self.base.num_copies, self.schedule.world(phase))
@@ -181,7 +185,9 @@ class Stream(VecEnv):
         cut = self.boundary == "truncate" and (due or last)
         done = np.ones_like(ended) if cut else ended
         for copy in np.flatnonzero(done):
-            infos[copy] = self._close(int(copy), after[copy], step.terminated[copy], not ended[copy])
+            infos[copy] = self._close(
+                int(copy), after[copy], step.terminated[copy], not ended[copy]
+            )
         learned = self._through("target", np.sign(paid) if self.clip_reward else paid, worlds)
 
         if due:
@@ -318,7 +324,7 @@ class Stream(VecEnv):
     def _configure(self) -> None:
         for shift in self._by_method["configure"]:
             world = int(self._worlds[0])
-            self.base.configure(lambda env, shift=shift, world=world: shift.configure(env, world))
+            self.base.configure(partial(shift.configure, world=world))
 
     def _derived_seeds(self, phase: int) -> list[int]:
         """Seeds of the resets that begin a phase; int32, since ALE takes no more."""
@@ -337,7 +343,9 @@ class Stream(VecEnv):
             return space
         assert isinstance(space, spaces.Box)
         times = (self.base.stack,) + (1,) * (len(space.shape) - 1)
-        return spaces.Box(np.tile(space.low, times), np.tile(space.high, times), dtype=space.dtype.type)
+        return spaces.Box(
+            np.tile(space.low, times), np.tile(space.high, times), dtype=space.dtype.type
+        )
 
     def _check(self) -> None:
         methods = ("action", "reward", "target", "observation", "configure")
@@ -350,7 +358,10 @@ class Stream(VecEnv):
             )
         for phase in range(self.schedule.phases + 1):
             if self.schedule.start(phase) % self.ticks:
-                start, near = self.schedule.start(phase), -(-self.schedule.start(phase) // self.ticks)
+                start, near = (
+                    self.schedule.start(phase),
+                    -(-self.schedule.start(phase) // self.ticks),
+                )
                 raise UsageError(
                     f"phase {phase} starts at step {start}, which is not a whole number of steps "
                     f"of {self.ticks} copies; nearest valid: {near * self.ticks}"
@@ -361,7 +372,7 @@ class Stream(VecEnv):
         for shift in self.shifts:
             if shift.worlds is not None and highest >= shift.worlds:
                 raise UsageError(
-                    f"shift {shift.name!r} has {shift.worlds} worlds (0 to {shift.worlds - 1}), but "
-                    f"schedule {self.schedule.name!r} asks for world {highest}; "
+                    f"shift {shift.name!r} has {shift.worlds} worlds (0 to {shift.worlds - 1}), "
+                    f"but the schedule {self.schedule} asks for world {highest}; "
                     f"let them come back: schedule 'cyclic' with worlds = {shift.worlds}"
                 )

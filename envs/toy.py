@@ -14,7 +14,7 @@ from rlplastic.envs.copies import Array, Copies, GymCopies
 from rlplastic.registry import environment
 
 
-class CueEnv(gymnasium.Env[Array, int]):
+class CueEnv(gymnasium.Env[Array, Any]):
     """See `Cue`."""
 
     length = 10
@@ -44,7 +44,7 @@ class CueEnv(gymnasium.Env[Array, int]):
         return np.array([signal, -signal], dtype=np.float32)
 
 
-class CorridorEnv(gymnasium.Env[Array, int]):
+class CorridorEnv(gymnasium.Env[Array, Any]):
     """See `Corridor`."""
 
     size = 7

@@ -24,8 +24,9 @@ from rlplastic.cell import Cell
 from rlplastic.doctor import existing
 from rlplastic.errors import UsageError
 from rlplastic.listing import table
-from rlplastic.plan import Plan, Request, check_folder, make_plan, write_plan
-from rlplastic.status import reason_of
+from rlplastic.plan import Plan, Request, make_plan
+from rlplastic.planfile import check_folder, write_plan
+from rlplastic.status import ORDER, reason_of
 
 if TYPE_CHECKING:
     from rlplastic.envs.stream import Stream
@@ -218,7 +219,7 @@ def _close(folder: Path, statuses: Mapping[str, str]) -> int:
 
     bad = [name for name, status in statuses.items() if status != "done"]
     counts = Counter(statuses.values())
-    print(", ".join(f"{count} {status}" for status, count in sorted(counts.items())))
+    print(", ".join(f"{counts[status]} {status}" for status in ORDER if counts[status]))
     for name in bad[:SHOWN_FAILURES]:
         print(f"{statuses[name]}: {name}: {reason_of(folder / name)}")
     if len(bad) > SHOWN_FAILURES:

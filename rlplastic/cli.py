@@ -54,7 +54,9 @@ Settings = Annotated[
 ]
 Plugins = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", help="Python file that defines agents, interventions, ... Repeatable."),
+    typer.Option(
+        "--plugin", help="Python file that defines agents, interventions, ... Repeatable."
+    ),
 ]
 Folder = Annotated[Path, typer.Argument(help="Results folder.")]
 
@@ -145,7 +147,7 @@ def bench(
         bool, typer.Option("--quiet", help="A line a cell instead of a live display.")
     ] = False,
 ) -> None:
-    """Run a suite and write its report; given again, it continues.
+    r"""Run a suite and write its report; given again, it continues.
 
     \b
     rlplastic bench --env Toy-Shifted --budget smoke
@@ -188,7 +190,7 @@ def run(
         bool, typer.Option("--json", help="One line of JSON on stdout, progress on stderr.")
     ] = False,
 ) -> None:
-    """Run one cell.
+    r"""Run one cell.
 
     \b
     rlplastic run --env Toy-Shifted/Cue-reward --reg sam --seed 3 --json
@@ -282,22 +284,24 @@ def _env(text: str) -> str:
     if not text:
         from rlplastic.suite import suite_files
 
-        raise UsageError(f"--env is needed: a suite, or suite/task.\nValid: {', '.join(suite_files())}")
+        raise UsageError(
+            f"--env is needed: a suite, or suite/task.\nValid: {', '.join(suite_files())}"
+        )
     return text
 
 
 def _seeds(text: str) -> list[int]:
     """``5``: the first five; ``3,7`` or ``3,``: those; nothing: the budget's number."""
-    words = [word.strip() for word in text.split(",")]
-    if words[-1] == "" and len(words) > 1 or not text:
-        words.pop()
+    words = [word.strip() for word in text.rstrip(",").split(",")] if text else []
     if not all(word.isascii() and word.isdigit() and len(word) < 10 for word in words):
         raise UsageError(f"--seeds {text!r}: write a number, as 5, or seeds, as 3,7,11")
     numbers = [int(word) for word in words]
     if "," in text or not text:
         return numbers
     if not 1 <= numbers[0] <= 1000:
-        raise UsageError(f"--seeds {text!r}: a number of seeds from 1 to 1000; one seed is '{text},'")
+        raise UsageError(
+            f"--seeds {text!r}: a number of seeds from 1 to 1000; one seed is '{text},'"
+        )
     return list(range(numbers[0]))
 
 

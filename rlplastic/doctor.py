@@ -85,8 +85,8 @@ def _tensorboard() -> str:
     from torch.utils.tensorboard import SummaryWriter
 
     with tempfile.TemporaryDirectory() as folder:
-        with SummaryWriter(folder) as writer:  # type: ignore[no-untyped-call]
-            writer.add_scalar("doctor/check", 1.0, 0)  # type: ignore[no-untyped-call]
+        with SummaryWriter(folder) as writer:
+            writer.add_scalar("doctor/check", 1.0, 0)
         if not any(file.stat().st_size > 0 for file in Path(folder).iterdir()):
             raise Broken("its writer has written nothing")
     return "writes event files"

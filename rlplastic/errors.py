@@ -7,7 +7,9 @@ from collections.abc import Iterable
 
 
 class UsageError(Exception):
-    """Something the user wrote cannot be used. The message says what, where, and what would be valid.
+    """Something the user wrote cannot be used.
+
+    The message says what, where, and what would be valid.
 
     The command line prints it as it is and leaves with exit code 2. It is raised before anything
     is written or trained.
@@ -19,10 +21,10 @@ class Diverged(Exception):
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
-    """The error for a name that is not there, with the nearest one that is.
+    r"""The error for a name that is not there, with the nearest one that is.
 
     >>> str(unknown("agent", "dqm", ["dqn", "ppo"]))
-    "unknown agent 'dqm'. Did you mean 'dqn'?\\nValid: dqn, ppo"
+    "unknown agent 'dqm'. Did you mean 'dqn'?\nValid: dqn, ppo"
     """
     valid = sorted(choices)
     lowered = {choice.lower(): choice for choice in valid}

@@ -84,9 +84,10 @@ def _entry(entry: Entry) -> str:
 def _type(field: Field) -> str:
     """A type as people write it: ``float ≥ 0`` for ``Annotated[float, Ge(0)]``."""
     node = ast.parse(field.annotation, mode="eval").body
-    if not (isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Annotated"):
+    if not (isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple)):
         return field.annotation
-    assert isinstance(node.slice, ast.Tuple)
+    if ast.unparse(node.value) != "Annotated":
+        return field.annotation
     kind, *limits = node.slice.elts
     words = [ast.unparse(kind)]
     for limit in limits:

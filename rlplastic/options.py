@@ -46,7 +46,7 @@ def make(config: type[Any], values: Mapping[str, Any], where: str) -> Any:
         if isinstance(value, float | str) and _infinite(value):
             raise UsageError(f"{where}: {key} = {value!r}: not a finite number")
     try:
-        return _adapter(config).validate_python(dict(values))
+        return _adapter(config).validate_python(dict(values))  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "value"
@@ -121,7 +121,7 @@ def parse_reg(text: str) -> list[dict[str, Any]]:
 
 
 def reg_label(specs: list[dict[str, Any]]) -> str:
-    """The shortest text that `parse_reg` reads back: ``none``, ``sam``, ``layernorm+sam:rho=0.1``."""
+    """The shortest text that `parse_reg` reads back: ``none``, ``layernorm+sam:rho=0.1``."""
     parts = []
     for spec in specs:
         default = spec_of(registry.load("intervention", spec["name"])())

@@ -220,7 +220,10 @@ def _svg(axes: Axes, name: str, label: str) -> str:
     figure: Any = axes.figure
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) > 1:  # below the axes, where it can cover no data
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)))
+        columns = min(len(labels), max(1, 45 // (max(map(len, labels)) + 3)))
+        extra = -(-len(labels) // columns) - 2  # the panel has room for two rows
+        figure.set_figheight(figure.get_figheight() + 0.14 * max(0, extra))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
     buffer = io.StringIO()
     with warnings.catch_warnings():
         # Text stays text: a glyph that this font lacks is drawn with the reader's.

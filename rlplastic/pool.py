@@ -22,15 +22,16 @@ import faulthandler
 import hashlib
 import multiprocessing
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
@@ -45,6 +46,7 @@ from rlplastic.progress import Display
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
+PATIENCE = 2.0  # seconds for what has been killed to be gone
 TAIL = 4000  # characters of a failed worker's output that are kept
 
 
@@ -94,11 +96,9 @@ def run_cells(
                 if not worker.process.is_alive():
                     running.remove(worker)
                     display.ended(worker.cell, *worker.end())
-    finally:
-        for worker in running:
-            worker.process.kill()
-        for worker in running:
-            worker.process.join(timeout=2)
+    except BaseException:
+        _kill(running)
+        raise
     return {cell.id: store.status_of(folder / cell.id) for cell in cells}
 
 
@@ -120,7 +120,7 @@ class Worker:
         _start(self.process, context)
         messages.close()
         printed.close()
-        self._open = [self._messages, self._printed]
+        self._open: list[Any] = [self._messages, self._printed]
 
     @property
     def channels(self) -> list[Any]:
@@ -154,7 +154,7 @@ class Worker:
         # Closing ends the worker even if it was its fork server that died. When it is gone, both
         # channels have come to their ends (unless a process that it started holds one).
         self.process.close()
-        while self._open and wait(self._open, timeout=2):
+        while self._open and wait(self._open, timeout=PATIENCE):
             deque(self.listen(), maxlen=0)
         self._messages.close()
         self._printed.close()
@@ -199,12 +199,28 @@ def _context() -> BaseContext:
 
 def _start(process: BaseProcess, context: BaseContext) -> None:
     if context.get_start_method() == "forkserver":
+        multiprocessing.resource_tracker.ensure_running()  # first, as it unblocks Ctrl-C
         with _inherited():
             multiprocessing.forkserver.ensure_running()  # again, should it have been killed
         process.start()  # may wait for the server's imports, where Ctrl-C must get through
     else:
         with _inherited():
             process.start()
+
+
+def _kill(workers: Sequence[Worker]) -> None:
+    """End workers and fork server; what they have not finished starts again from nothing."""
+    for worker in workers:
+        worker.process.kill()
+    end = time.monotonic() + PATIENCE
+    for worker in workers:
+        worker.process.join(timeout=max(0.0, end - time.monotonic()))
+    # Busy with its imports, the server would not see for seconds that nobody needs it any more.
+    # It has no public handle; without this one it leaves a little later.
+    server = getattr(multiprocessing.forkserver, "_forkserver", None)
+    pid = getattr(server, "_forkserver_pid", None)
+    if pid is not None:
+        os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager
@@ -250,8 +266,8 @@ def _work(
 def _leave_with_parent() -> None:
     """End this process when its parent ends, even if that was killed."""
     parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()  # its sentinel is a pipe whose other end the parent alone holds
+    if parent is not None:
+        parent.join()  # its sentinel is a pipe whose other end the parent alone holds
     os._exit(1)
 
 

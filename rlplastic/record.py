@@ -27,7 +27,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ BoolArray = NDArray[np.bool_]
 Slot = tuple[str, str, str, int]
 
 FINISHED = ("done", "diverged")
+CASTS: dict[Any, Callable[[Any], Any]] = {"int": int, "float": float, "str": str}
 DECODER = json.JSONDecoder(parse_constant=lambda word: float(f"not a number: {word}"))
 LARGEST_JSON = 64 * 2**20  # bytes of a plan, header or end marker; a real plan has a few MB
 
@@ -77,7 +78,7 @@ class Episodes:
         ordered = sorted(rows, key=lambda row: (row["begin"], row["copy"]))
 
         def column(key: str, kind: type) -> NDArray[Any]:
-            return np.array([row[key] for row in ordered], dtype=kind)
+            return np.fromiter((row[key] for row in ordered), dtype=kind, count=len(ordered))
 
         whole = ("phase", "world", "begin", "end", "copy", "length")
         return Episodes(
@@ -289,30 +290,29 @@ def _read_cell(path: Path, name: str, header: dict[str, Any]) -> Record:
     if status in FINISHED:
         fault = _fault(content, len(rows), torn, facts)
         status, reason = ("damaged", fault) if fault else (status, reason)
+    timing, _ = _rows(_bytes(path / "timing.jsonl"))
     try:
         episodes = Episodes.of(row for row in rows if row.get("kind") == "episode")
         if not np.isfinite(episodes.returns).all():
             raise ValueError("a return is not finite")
         closed = [_value(Phase, row) for row in rows if row.get("kind") == "phase"]
-        probes = tuple(_value(Probe, row) for row in rows if row.get("kind") == "probe")
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        probes = [_value(Probe, row) for row in rows if row.get("kind") == "probe"]
         return Record(
-            id=name, cell=header["cell"], header=header, status="damaged", reason=f"rows: {error!r}"
+            id=name,
+            cell=header["cell"],
+            status=status,
+            reason=reason,
+            header=header,
+            episodes=episodes,
+            phases={phase.phase: phase for phase in closed},
+            probes=tuple(probe for probe in probes if math.isfinite(probe.value)),
+            ended=(int(facts["phase"]), int(facts["step"])) if status == "diverged" else None,
+            seconds=math.fsum(row.get("seconds", 0.0) for row in timing),
+            steps=sum(int(row.get("steps", 0)) for row in timing),
         )
-    timing, _ = _rows(_bytes(path / "timing.jsonl"))
-    return Record(
-        id=name,
-        cell=header["cell"],
-        status=status,
-        reason=reason,
-        header=header,
-        episodes=episodes,
-        phases={phase.phase: phase for phase in closed},
-        probes=tuple(probe for probe in probes if math.isfinite(probe.value)),
-        ended=(int(facts["phase"]), int(facts["step"])) if status == "diverged" else None,
-        seconds=float(sum(row.get("seconds", 0.0) for row in timing)),
-        steps=int(sum(row.get("steps", 0) for row in timing)),
-    )
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        fault = f"a row does not hold what it should: {error!r}"
+        return Record(id=name, cell=header["cell"], header=header, status="damaged", reason=fault)
 
 
 def _ending(path: Path) -> tuple[str, str, dict[str, Any]]:
@@ -367,4 +367,4 @@ def _fault(content: bytes, count: int, torn: bool, facts: Mapping[str, Any]) -> 
 
 
 def _value(kind: type[Any], row: Mapping[str, Any]) -> Any:
-    return kind(**{item.name: row[item.name] for item in fields(kind)})
+    return kind(**{item.name: CASTS[item.type](row[item.name]) for item in fields(kind)})

@@ -237,9 +237,7 @@ def _entry(node: ast.ClassDef | ast.FunctionDef, path: Path, module: str) -> Ite
                 with suppress(ValueError, SyntaxError):  # what is not a literal is no trait
                     traits[line.target.id] = ast.literal_eval(default)
             else:
-                fields.append(
-                    Field(name=line.target.id, annotation=annotation, default=default)
-                )
+                fields.append(Field(name=line.target.id, annotation=annotation, default=default))
         yield Entry(
             kind=kind,
             name=name,
@@ -277,8 +275,8 @@ def _import(entry: Entry) -> None:
 
 def _import_file(path: Path, name: str) -> None:
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise ImportError("no loader for this file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

@@ -20,6 +20,7 @@ from rlplastic import plots, store
 from rlplastic.metrics import panels, tables
 from rlplastic.metrics.study import REFERENCE, Study
 from rlplastic.metrics.summary import Arm, Score, Summary, plain, show, summarise
+from rlplastic.metrics.verdict import judge
 from rlplastic.record import read
 
 COLUMNS = ("task", "agent", "arm", "seed", "phase", "metric", "value", "status")
@@ -68,7 +69,9 @@ def _agent(study: Study, agent: str) -> dict[str, Any]:
     looks = plots.styles([arm.reg for arm in summary.arms], oracles)
     return {
         "summary": summary,
+        "verdict": judge(study, summary),
         "period": study.protocol.get("period", {}).get(agent),
+        "oracles": oracles,
         "colors": {reg: style.color.lstrip("#") for reg, style in looks.items()},
         "scores": _scores(summary),
         "phase_zero": _phase_zero(summary),

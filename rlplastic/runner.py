@@ -59,7 +59,7 @@ def build_interventions(cell: Cell) -> Interventions:
 
 
 def lives_of(cell: Cell) -> Iterator[tuple[int, int]]:
-    """First and last phase + 1 of each life: one over all phases, or one for each after the first."""
+    """First phase and end of each life: one over all phases, or one for each after the first."""
     if not cell.fresh:
         yield 0, cell.num_phases
         return
@@ -154,9 +154,15 @@ class StreamLogger(Logger):
     def __init__(self, folder: store.CellFolder, cell: Cell) -> None:
         super().__init__(str(folder.path), [TensorBoardOutputFormat(str(folder.tensorboard))])
         self.offset = 0
-        values = {"agent": cell.agent, "arm": cell.arm, "task": cell.task, "seed": cell.seed}
+        values: dict[str, bool | str | float | None] = {
+            "task": cell.task,
+            "agent": cell.agent,
+            "arm": cell.arm,
+            "seed": cell.seed,
+        }
         numbers = {k: v for k, v in cell.hyperparameters.items() if isinstance(v, int | float)}
-        self.record("hparams", HParam({**values, **numbers}, {"rollout/ep_rew_mean": 0.0}))
+        values.update(numbers)
+        self.record("hparams", HParam(values, {"rollout/ep_rew_mean": 0.0}))
 
     def dump(self, step: int = 0) -> None:
         """Write what was recorded, at the stream's clock."""
@@ -196,6 +202,7 @@ class Watch:
         if hasattr(self, "agent"):
             self._earlier_updates = self.updates
         self.stream, self.agent, self.offset = stream, agent, start
+        self._told, self._told_clock = 0.0, start
         self._begin_phase(updates=0)
 
     def end_life(self) -> None:
@@ -244,8 +251,7 @@ class Watch:
         self.world = int(self.stream.worlds[0])
         self._updates = updates
         self._start = self.clock
-        self._began = self._told = time.monotonic()
-        self._told_clock = self._start
+        self._began = time.monotonic()
         self._next_probe = self._start + self.cell.period // PROBES_PER_PHASE
         self._next_log = self._start + max(1, self.cell.period // LOGS_PER_PHASE)
         self._returns.clear()

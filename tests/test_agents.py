@@ -134,15 +134,11 @@ def test_scopes_of_ppo_are_what_the_losses_reach(make):
     for scope, term in (("critic", terms["critic"]), ("actor", terms["actor"])):
         parameters = list(model.policy.parameters())
         gradients = torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True)
-        reached = {
-            id(p) for p, g in zip(parameters, gradients, strict=True) if g is not None
-        }
+        reached = {id(p) for p, g in zip(parameters, gradients, strict=True) if g is not None}
         assert reached == {id(p) for p in model.scope(scope)}
     head = {id(p) for p in model.scope("head")}
     assert head == {id(p) for p in model.policy.value_net.parameters()}
-    assert {id(p) for p in model.scope("backbone")} == {
-        id(p) for p in model.scope("critic")
-    } - head
+    assert {id(p) for p in model.scope("backbone")} == {id(p) for p in model.scope("critic")} - head
 
 
 def test_scopes_of_dqn_are_what_the_loss_reaches():
@@ -176,7 +172,9 @@ def test_updates_wait_for_learning_starts_again_after_the_replay_memory_was_clea
 
 
 def test_after_a_shift_actions_are_not_uniformly_random_again():
-    model = train(DQN, steps=400, exploration_final_eps=0.0, exploration_fraction=0.01, **DQN_SETTINGS)
+    model = train(
+        DQN, steps=400, exploration_final_eps=0.0, exploration_fraction=0.01, **DQN_SETTINGS
+    )
     model.at_shift(1, "clear")
     observation = model.env.reset()
     model._last_obs = np.repeat(observation, 1, axis=0)
@@ -199,7 +197,12 @@ def test_a_gradient_that_is_not_finite_is_a_divergence_and_leaves_the_weights():
     for algorithm, settings in ((DQN, DQN_SETTINGS), (PPO, PPO_SETTINGS)):
         venv = make_vec_env("CartPole-v1", seed=0)
         model = algorithm(
-            "MlpPolicy", venv, seed=0, device="cpu", interventions=Interventions([Poison()]), **settings
+            "MlpPolicy",
+            venv,
+            seed=0,
+            device="cpu",
+            interventions=Interventions([Poison()]),
+            **settings,
         )
         before = parameter_bytes(model)
         with pytest.raises(Diverged, match="gradient norm nan at update 1"):
@@ -236,8 +239,13 @@ def test_fused_adam_and_channels_last_change_no_number_beyond_rounding(algorithm
         kwargs = {"optimizer_kwargs": {"fused": fused, "eps": 1e-5}}
         models.append(
             algorithm(
-                "CnnPolicy", venv, seed=0, device="cpu", policy_kwargs=kwargs,
-                channels_last=fused, **{**settings, "learning_rate": 1e-5},
+                "CnnPolicy",
+                venv,
+                seed=0,
+                device="cpu",
+                policy_kwargs=kwargs,
+                channels_last=fused,
+                **{**settings, "learning_rate": 1e-5},
             )
         )
         models[-1].learn(128)

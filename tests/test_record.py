@@ -72,6 +72,26 @@ def test_diverged_and_failed_are_statuses_with_a_reason(tmp_path, status):
     assert record.finished == (status == "diverged")
 
 
+def test_a_cell_that_failed_before_its_header_is_failed(tmp_path):
+    synthetic.write_plan(tmp_path, [synthetic.cell()])
+    path = tmp_path / synthetic.cell_id(synthetic.cell())
+    path.mkdir(parents=True)
+    (path / "failed.json").write_text('{"status": "failed", "reason": "no such game"}')
+    assert (one(tmp_path).status, one(tmp_path).reason) == ("failed", "no such game")
+
+
+def test_a_plan_cannot_make_the_reader_look_outside_the_folder(tmp_path):
+    folder = tmp_path / "results"
+    synthetic.write_plan(folder, [synthetic.cell()])
+    plan = json.loads((folder / "plan.json").read_text())
+    for outside in ("../outside", str(tmp_path / "outside")):
+        (tmp_path / "outside").mkdir(exist_ok=True)
+        (tmp_path / "outside" / "failed.json").write_text('{"status": "failed"}')
+        plan["cells"][0]["id"] = outside
+        (folder / "plan.json").write_text(json.dumps(plan))
+        assert one(folder).status == "missing"
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -92,9 +112,20 @@ def test_rows_that_do_not_fit_their_end_marker_make_the_cell_damaged(tmp_path, d
     assert not record.finished
 
 
-def test_a_row_without_its_columns_makes_the_cell_damaged(tmp_path):
-    written(tmp_path, rows=[{"kind": "episode", "begin": 0, "copy": 0}])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"kind": "episode", "begin": 0, "copy": 0},
+        synthetic.probe(0, 1, "before", "weight_norm", "large"),
+        synthetic.phase(0, 0, 1, "later"),
+        synthetic.episode(0, 1, [1.0]),
+    ],
+    ids=["columns", "probe", "phase", "episode"],
+)
+def test_a_row_that_does_not_hold_what_it_should_makes_the_cell_damaged(tmp_path, row):
+    written(tmp_path, rows=[row])
     assert one(tmp_path).status == "damaged"
+    assert one(tmp_path).reason
 
 
 @pytest.mark.parametrize("content", [None, "", "[1]", '{"schema": 2}', "[" * 100_000])

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Parameter
 
+
 class Losses(Protocol):
     """The loss terms of one minibatch at the current weights; may be called again.
 
@@ -46,6 +47,7 @@ class Losses(Protocol):
 
     def __call__(self, *names: str) -> dict[str, Tensor]:
         """Named terms: ``critic``, and for an actor-critic ``actor`` and ``entropy``."""
+
 
 class Learner(Protocol):
     """What an intervention may ask of an agent."""

@@ -88,8 +88,9 @@ class SAM(Intervention):
         with torch.no_grad():
             before = [weight.detach().clone() for weight in weights]
             moved = [(w, g) for w, g in zip(weights, ascent, strict=True) if g is not None]
-            tensors, gradients = [w for w, _ in moved], [g for _, g in moved]
+            tensors: list[Tensor] = [w for w, _ in moved]
+            gradients = [g for _, g in moved]
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-            steps = torch._foreach_mul(gradients, rho / (norm + 1e-12))
+            steps = list(torch._foreach_mul(gradients, rho / (norm + 1e-12)))
             torch._foreach_add_(tensors, steps)
         return before

@@ -1,10 +1,7 @@
-"""What a report says of one agent: scores over seeds and tasks, and the sentence they allow.
-"""
+"""The scores of one agent over seeds and tasks."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +17,6 @@ from rlplastic.aggregate import (
 from rlplastic.metrics.study import REFERENCE, Study
 from rlplastic.record import FloatArray
 
-SEEDS_NEEDED = 6
-SIGNIFICANT = 0.05
 SEED = 0  # of every resampling: the same folder gives the same bytes
 
 
@@ -81,7 +76,7 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """All that is said of one agent.
+    """The scores of one agent, and what they rest on.
 
     Attributes:
         agent: Its name.
@@ -92,8 +87,6 @@ class Summary:
         planned: Seeds that were planned.
         phase_zero_tasks: Tasks in the phase-0 column.
         phase_zero_seeds: Seeds in the phase-0 column.
-        obstacles: Why there is no verdict; empty if there is one.
-        sentence: The verdict, or the obstacles.
     """
 
     agent: str
@@ -104,12 +97,10 @@ class Summary:
     planned: list[int]
     phase_zero_tasks: list[str]
     phase_zero_seeds: list[int]
-    obstacles: list[str]
-    sentence: str
 
 
 def summarise(study: Study, agent: str) -> Summary:
-    """Scores, differences and verdict of one agent."""
+    """Scores and differences of one agent."""
     regs = study.results.regs(agent)
     planned = study.results.seeds(agent)
     all_tasks = [t for t in study.results.tasks if study.results.of(agent=agent, task=t)]
@@ -138,7 +129,6 @@ def summarise(study: Study, agent: str) -> Summary:
             oracle=any(r.oracle for r in records if r.reg == reg),
         )
         arms.append(arm)
-    obstacles = _obstacles(study, agent, headline, seeds, arms)
     return Summary(
         agent=agent,
         arms=arms,
@@ -148,8 +138,6 @@ def summarise(study: Study, agent: str) -> Summary:
         planned=planned,
         phase_zero_tasks=first_tasks,
         phase_zero_seeds=first_seeds,
-        obstacles=obstacles,
-        sentence=" ".join(f"{why}." for why in obstacles) if obstacles else _verdict(agent, arms),
     )
 
 

@@ -78,12 +78,13 @@ def by_task(study: Study, summary: Summary, metric: str) -> Table:
     """S or P of each task: mean over its complete seeds, with interval."""
     regs = [arm.reg for arm in summary.arms]
     rows = []
-    for task in summary.tasks:
+    for task in filter(lambda task: study.measurable(task, summary.agent), summary.all_tasks):
         seeds = study.complete(task, summary.agent)
+        absent = "n/a: newborn diverged or absent" if seeds else "n/a: no complete seed"
         cells = []
         for reg in regs:
             scores, _ = study.matrix(metric, summary.agent, reg, [task], seeds)
-            cells.append(_shown(scores) if scores.size else "n/a: newborn diverged or absent")
+            cells.append(_shown(scores) if scores.size else absent)
         rows.append([task, *cells])
     return Table(head=["task", *regs], rows=rows)
 

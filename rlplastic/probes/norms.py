@@ -34,4 +34,6 @@ def critic_gradient(agent: Any, batch: Any) -> tuple[Any, list[torch.Tensor], li
 
 def global_norm(tensors: list[torch.Tensor]) -> torch.Tensor:
     """L2 norm of all tensors together."""
-    return torch.stack([tensor.norm() for tensor in tensors]).norm()
+    norms = torch.stack([torch.linalg.vector_norm(tensor) for tensor in tensors])
+    total: torch.Tensor = torch.linalg.vector_norm(norms)
+    return total

@@ -48,7 +48,7 @@ def dormant_fraction(agent: Any, batch: Any) -> float:
 
 @probe("effective_rank")
 def effective_rank(agent: Any, batch: Any) -> float:
-    """exp of the entropy of the singular values of the last hidden layer's outputs.
+    """Exponential of the entropy of the singular values of the last hidden layer's outputs.
 
     Roy & Vetterli, EUSIPCO 2007: at most min(batch, units), 1 where all rows are parallel and 0
     where the layer is dead.

@@ -21,9 +21,9 @@ OTHERS = [
     ({"name": "flips"}, {"name": "Atari", "game": "pong"}),
     ({"name": "target-scale"}, {"name": "CartPole"}),
 ]
-CASES = [
-    pytest.param(task.shifts, task.base, id=where) for where, task in EXAMPLES
-] + [pytest.param([shift], base, id=shift["name"]) for shift, base in OTHERS]
+CASES = [pytest.param(task.shifts, task.base, id=where) for where, task in EXAMPLES] + [
+    pytest.param([shift], base, id=shift["name"]) for shift, base in OTHERS
+]
 
 
 def stream_of(shifts, base, worlds, seed=3, copies=2):
@@ -42,7 +42,7 @@ def play(stream, steps=30, seed=0, hold=1):
     for step in range(steps):
         if step % hold == 0:
             actions = rng.integers(stream.action_space.n, size=stream.num_envs)
-        observation, reward, dones, infos = stream.step(actions)
+        observation, reward, _, infos = stream.step(actions)
         trace.append(observation)
         rewards.append(reward)
         for info in infos:
@@ -97,7 +97,9 @@ def test_copies_do_not_depend_on_each_other(shifts, base):
         reward = rng.choice([0.0, 1.0, 5.0, 20.0], size=3)
         if shift.on == "reward" and type(shift).reward is not type(shift).__mro__[1].reward:
             together = shift.reward(reward, worlds, frames)
-            alone = [shift.reward(reward[i : i + 1], worlds[:1], frames[i : i + 1])[0] for i in range(3)]
+            alone = [
+                shift.reward(reward[i : i + 1], worlds[:1], frames[i : i + 1])[0] for i in range(3)
+            ]
             np.testing.assert_array_equal(together, alone)
 
 

@@ -1,0 +1,131 @@
+"""The sentence at the head of a report, or the reason why there is none.
+
+A sentence is printed only where it could have come out otherwise: with at least six paired
+complete seeds (a sign-flip test with five cannot reach p < 0.05), nothing missing, and periods
+that are long enough for a newborn to learn. Otherwise the reason stands in its place.
+
+It says that something differs only if the interval *and* the sign-flip test say so. Percentile
+intervals of a few seeds are too narrow: simulated on normal scores (400 matrices, 1 to 12 tasks),
+the 95 % interval of the IQM covers 90 to 93 % with 6 seeds and 92 to 95 % with 10; together with
+the exact test at 0.05, 1.5 to 4 % of sentences would be false.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from rlplastic.metrics.study import REFERENCE, Study
+from rlplastic.metrics.summary import Arm, Score, Summary, show
+
+SEEDS_NEEDED = 6
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What may be said of one agent.
+
+    Attributes:
+        obstacles: Why there is no verdict, the most basic first; empty if there is one.
+        sentence: The verdict, or the obstacles.
+    """
+
+    obstacles: list[str]
+    sentence: str
+
+
+def judge(study: Study, summary: Summary) -> Verdict:
+    """The sentence that the scores of an agent allow."""
+    obstacles = _obstacles(study, summary)
+    sentence = " ".join(f"{why}." for why in obstacles)
+    return Verdict(obstacles=obstacles, sentence=sentence or _sentence(summary))
+
+
+def _obstacles(study: Study, summary: Summary) -> list[str]:
+    agent, seeds, found = summary.agent, summary.seeds, []
+    headline = [task for task in summary.all_tasks if study.measurable(task, agent)]
+    cells = [r for r in study.results.of(agent=agent)]
+    cells += [r for task in headline for r in study.results.of(agent="random", task=task)]
+    open_cells = Counter(record.status for record in cells if not record.finished)
+    if open_cells:
+        parts = ", ".join(f"{n} {status}" for status, n in sorted(open_cells.items()))
+        found.append(f"Unfinished: of {len(cells)} cells, {parts}")
+    too_short = {task: study.too_short(task, agent) for task in headline}
+    reasons = [f"{task}: {why}" for task, why in too_short.items() if why]
+    if study.protocol.get("too_short"):
+        reasons.insert(0, str(study.protocol["too_short"]).rstrip(". "))
+    if study.num_phases < 2:
+        reasons.insert(0, "there is no shift")
+    if reasons:
+        more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
+        found.append(f"Too short to judge plasticity: {'; '.join(reasons[:3])}{more}")
+    if not headline:
+        found.append("No verdict: no task is measurable for this agent")
+    elif len(seeds) < SEEDS_NEEDED:
+        found.append(f"Too few seeds for a verdict: {len(seeds)} complete, {SEEDS_NEEDED} needed")
+    elif all(arm.plasticity is None for arm in summary.arms):
+        found.append("No verdict: there are no newborn arms to compare with")
+    return found
+
+
+def _sentence(summary: Summary) -> str:
+    arms = {arm.reg: arm for arm in summary.arms}
+    none = arms.pop(REFERENCE, None)
+    said = [] if none is None else [_plain_agent(summary.agent, none)]
+    if arms:
+        said.append(f"Against it, {'; '.join(_comparison(arm) for arm in arms.values())}.")
+    fragile = [arm.reg for arm in arms.values() if _fragile(arm)]
+    if fragile:
+        said.append(
+            f"Adjusted for {len(arms)} interventions (Holm), "
+            f"p is not below {SIGNIFICANT} for {', '.join(fragile)}."
+        )
+    return " ".join(said)
+
+
+def _plain_agent(agent: str, none: Arm) -> str:
+    if none.plasticity is None or none.performance is None:
+        return f"With {agent}, the plain agent (none) is not judged."
+    interval = none.plasticity.iqm
+    sure = none.newborn_p is not None and none.newborn_p < SIGNIFICANT
+    words = "is not told apart from its newborns"
+    if sure and interval.high < 1:
+        words = "loses plasticity"
+    elif sure and interval.low > 1:
+        words = "learns faster than its newborns"
+    scores = f"(S = {show(interval)}, P = {show(none.performance.iqm)})"
+    return f"With {agent}, the plain agent (none) {words} {scores}."
+
+
+def _comparison(arm: Arm) -> str:
+    if arm.broken_newborns:
+        return f"{arm.reg} is not judged, since {arm.broken_newborns} newborn cell(s) diverged"
+    words: list[str] = []
+    for name, score in (("S", arm.plasticity), ("P", arm.performance)):
+        if score is None or score.difference is None or len(score.seeds) < SEEDS_NEEDED:
+            return f"{arm.reg} is not judged, since it has too few complete seeds"
+        verb = "does not clearly change"
+        if _differs(score):
+            verb = "raises" if score.difference.low > 0 else "lowers"
+        same = bool(words) and words[0].startswith(verb)
+        words.append(f"{'' if same else verb + ' '}{name} ({show(score.difference, signed=True)})")
+    return f"{arm.reg} {' and '.join(words)}"
+
+
+def _differs(score: Score) -> bool:
+    """Whether both the interval and the sign-flip test say that a difference is not zero."""
+    gain = score.difference
+    sure = score.p is not None and score.p < SIGNIFICANT
+    return gain is not None and sure and not gain.low <= 0 <= gain.high
+
+
+def _fragile(arm: Arm) -> bool:
+    """Whether a difference that is spoken of would not survive the adjustment."""
+    if arm.broken_newborns:
+        return False
+    scores = [score for score in (arm.plasticity, arm.performance) if score is not None]
+    return any(
+        _differs(score) and score.adjusted_p is not None and score.adjusted_p >= SIGNIFICANT
+        for score in scores
+    )

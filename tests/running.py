@@ -1,0 +1,87 @@
+"""Starts the command line in real processes, and looks at what they leave behind."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(__file__).resolve().parent / "data"
+TINY = str(DATA / "Tiny.toml")
+FAULTS = str(DATA / "faults.py")
+PATIENCE = 120.0  # seconds until a test gives up; never a measured claim
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This process's environment, with the checkout importable from everywhere."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("RLPLASTIC_")}
+    return {**clean, "PYTHONPATH": str(ROOT), "COLUMNS": "100", **changes}
+
+
+def rlplastic(
+    *words: object, cwd: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end."""
+    return subprocess.run(
+        command(*words),
+        cwd=cwd,
+        env=environment(**env),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def command(*words: object) -> list[str]:
+    """The words that start the command line."""
+    return [sys.executable, "-m", "rlplastic", *map(str, words)]
+
+
+def until(happened: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+    """Wait for something to happen."""
+    end = time.monotonic() + patience
+    while not happened():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {patience:.0f} s: {what}")
+        time.sleep(0.02)
+
+
+def session(leader: int) -> list[int]:
+    """The living processes of a session, whoever their parents are by now."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if fields[0] != "Z" and int(fields[3]) == leader:
+                found.append(int(entry.name))
+    return found
+
+
+def contents(folder: Path, pattern: str = "**/*") -> dict[str, tuple[str, int]]:
+    """Digest and time of the last change of every file below a folder."""
+    return {
+        path.relative_to(folder).as_posix(): (
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+            path.stat().st_mtime_ns,
+        )
+        for path in sorted(folder.glob(pattern))
+        if path.is_file()
+    }
+
+
+def rows(folder: Path) -> dict[str, bytes]:
+    """The record of every cell of a results folder."""
+    return {
+        path.parent.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.glob("*/*/*/*/rows.jsonl"))
+    }

@@ -1,0 +1,228 @@
+"""Many cells in worker processes: nothing here is mocked, and what is killed is killed."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from multiprocessing import forkserver
+from pathlib import Path
+
+import pytest
+import running
+
+from rlplastic import pool, store
+from rlplastic.cell import Cell
+from rlplastic.plan import Request, make_plan
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+
+
+class Told:
+    """A display that remembers, and may do something when a cell tells of its progress."""
+
+    def __init__(self) -> None:
+        self.began_in: list[str] = []
+        self.ends: dict[str, tuple[str, str]] = {}
+        self.most = 0
+        self.moves: list[tuple[str, int, int]] = []
+
+    def began(self, cell: Cell) -> None:
+        self.began_in.append(cell.id)
+        self.most = max(self.most, len(self.began_in) - len(self.ends))
+
+    def moved(self, cell: Cell, *, phase: int, step: int, speed: float) -> None:
+        self.moves.append((cell.id, phase, step))
+
+    def ended(self, cell: Cell, status: str, reason: str) -> None:
+        self.ends[cell.id] = status, reason
+
+
+def cells_of(budget: str = "tiny", seeds: Sequence[int] = (), agent: str = "dqn") -> list[Cell]:
+    env = f"{running.TINY}/Cue-observation"
+    request = Request(agents=[agent], regs=["sam"], env=env, budget=budget, seeds=seeds)
+    return make_plan(request).cells
+
+
+def process_of(cell_id: str) -> int:
+    (pid,) = [p.pid for p in multiprocessing.active_children() if p.name == cell_id]
+    assert pid is not None
+    return pid
+
+
+def server() -> int:
+    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    assert isinstance(pid, int)
+    return pid
+
+
+def proc_status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+@pytest.fixture(autouse=True)
+def _no_children_are_left() -> Iterator[None]:
+    yield
+    assert multiprocessing.active_children() == []
+
+
+def test_a_cells_bytes_do_not_depend_on_the_number_of_workers_or_the_order(tmp_path: Path) -> None:
+    cells = cells_of()
+    assert len(cells) == 5
+    one, two = Told(), Told()
+    expected = {cell.id: "done" for cell in cells}
+    assert pool.run_cells(cells, tmp_path / "one", 1, one) == expected
+    assert pool.run_cells(cells[::-1], tmp_path / "two", 2, two) == expected
+    assert (one.most, two.most) == (1, 2)
+    assert one.began_in == [cell.id for cell in cells]
+    assert two.ends == {cell.id: ("done", "") for cell in cells}
+    records = running.rows(tmp_path / "one")
+    assert set(records) == set(expected)
+    assert all(record.count(b'"kind":"phase"') in (1, 2) for record in records.values())
+    assert running.rows(tmp_path / "two") == records
+
+
+def test_finished_cells_are_not_touched_and_failed_ones_are_run_again(tmp_path: Path) -> None:
+    cells = cells_of()[:3]
+    pool.run_cells(cells, tmp_path, 2, Told())
+    failed, interrupted, done = (tmp_path / cell.id for cell in cells)
+    (failed / "done.json").unlink()
+    store.write_failure(failed, "an old reason")
+    (interrupted / "done.json").unlink()
+    (interrupted / "litter").write_text("of a killed attempt")
+    before = running.contents(done)
+    rows = running.rows(tmp_path)
+    told = Told()
+    assert set(pool.run_cells(cells, tmp_path, 2, told).values()) == {"done"}
+    assert set(told.began_in) == {cells[0].id, cells[1].id}
+    assert running.contents(done) == before
+    assert running.rows(tmp_path) == rows
+    assert not (failed / "failed.json").exists()
+    assert not (interrupted / "litter").exists()
+    again = Told()
+    pool.run_cells(cells, tmp_path, 2, again)
+    assert again.began_in == []
+
+
+def test_a_killed_worker_fails_its_cell_alone_and_the_next_call_runs_it(tmp_path: Path) -> None:
+    cells = cells_of("short", seeds=[0])
+    victim = cells[1].id
+
+    class Killer(Told):
+        def moved(self, cell: Cell, *, phase: int, step: int, speed: float) -> None:
+            if cell.id == victim:
+                os.kill(process_of(victim), signal.SIGKILL)
+
+    told = Killer()
+    statuses = pool.run_cells(cells, tmp_path, 2, told)
+    assert statuses == {cell.id: "failed" if cell.id == victim else "done" for cell in cells}
+    assert told.ends[victim] == ("failed", "killed by signal 9 (SIGKILL)")
+    failure = json.loads((tmp_path / victim / "failed.json").read_text())
+    assert failure["reason"] == "killed by signal 9 (SIGKILL)"
+    again = Told()
+    assert set(pool.run_cells(cells, tmp_path, 2, again).values()) == {"done"}
+    assert again.began_in == [victim]
+
+
+def test_a_killed_fork_server_leaves_no_second_writer_and_is_replaced(tmp_path: Path) -> None:
+    cells = cells_of("short", seeds=[0])
+    killed: list[int] = []
+
+    class Killer(Told):
+        def moved(self, cell: Cell, *, phase: int, step: int, speed: float) -> None:
+            if not killed:
+                killed.append(process_of(cell.id))
+                os.kill(server(), signal.SIGKILL)
+
+        def ended(self, cell: Cell, status: str, reason: str) -> None:
+            super().ended(cell, status, reason)
+            if status == "failed":
+                assert not Path(f"/proc/{killed[0]}").exists() or (
+                    proc_status(killed[0])["State"].startswith("Z")
+                ), "the worker still lives while its cell counts as failed"
+
+    told = Killer()
+    statuses = pool.run_cells(cells, tmp_path, 1, told)
+    assert killed
+    assert sorted(statuses.values()) == ["done"] * 4 + ["failed"]
+    assert set(pool.run_cells(cells, tmp_path, 2, Told()).values()) == {"done"}
+
+
+def test_a_worker_has_one_thread_a_library_and_does_not_hear_ctrl_c(tmp_path: Path) -> None:
+    cells = cells_of("endless", agent="ppo")[1:2]
+    seen: dict[str, str] = {}
+
+    class Enough(Exception):
+        pass
+
+    class Looker(Told):
+        def moved(self, cell: Cell, *, phase: int, step: int, speed: float) -> None:
+            pid = process_of(cell.id)
+            seen.update(proc_status(pid))
+            seen["environment"] = Path(f"/proc/{pid}/environ").read_text()
+            seen["server"] = proc_status(server())["Threads"]
+            os.kill(pid, signal.SIGINT)
+            self.moves.append((cell.id, phase, step))
+            if len(self.moves) == 2:  # it has survived the first
+                raise Enough
+
+    environment = dict(os.environ)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with pytest.raises(Enough):
+        pool.run_cells(cells, tmp_path, 1, Looker())
+    for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR"):
+        assert f"{name}_NUM_THREADS=1\0" in seen["environment"] + "\0"
+    assert seen["server"] == "1", "forking a process with threads is not safe"
+    # the one that trains, the one that waits for the parent's end, and TensorBoard's writer
+    assert int(seen["Threads"]) <= 3
+    assert int(seen["SigBlk"], 16) >> (signal.SIGINT - 1) & 1
+    assert dict(os.environ) == environment
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
+    assert store.status_of(tmp_path / cells[0].id) == "unfinished"
+
+
+def test_an_exception_in_the_parent_ends_the_workers(tmp_path: Path) -> None:
+    pids: list[int] = []
+
+    class Interrupting(Told):
+        def moved(self, cell: Cell, *, phase: int, step: int, speed: float) -> None:
+            pids.extend(p.pid for p in multiprocessing.active_children() if p.pid)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pool.run_cells(cells_of("endless")[1:3], tmp_path, 2, Interrupting())
+    assert len(pids) == 2
+    running.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "they are gone")
+    assert not list(tmp_path.glob("**/failed.json"))
+
+
+def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
+    cells = cells_of()[:1]
+    pool.run_cells(cells, tmp_path / "first", 1, Told())
+    before = len(os.listdir("/proc/self/fd"))
+    for attempt in range(3):
+        pool.run_cells(cells, tmp_path / str(attempt), 1, Told())
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_header_says_where_the_numbers_come_from(tmp_path: Path) -> None:
+    cell = cells_of()[0]
+    os.environ["PLANTED_TOKEN"] = "secret-of-the-environment"  # noqa: S105
+    try:
+        pool.run_cells([cell], tmp_path, 1, Told())
+    finally:
+        del os.environ["PLANTED_TOKEN"]
+    text = (tmp_path / cell.id / "header.json").read_text()
+    header = json.loads(text)
+    assert header["id"] == cell.id
+    assert header["cell"] == cell.identity
+    assert header["runtime"] == cell.runtime
+    assert header["oracle"] is False
+    source = header["provenance"]
+    assert {"command", "versions", "git", "machine", "started", "plugins"} <= set(source)
+    assert source["versions"]["torch"] != "not installed"
+    assert "secret" not in text
