@@ -14,7 +14,6 @@ as ``terminal_observation`` and the new world's first observation, reset with a 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -24,39 +23,13 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from rlplastic.envs.copies import Array, Copies
+from rlplastic.envs.episodes import Accounts, Episode
 from rlplastic.envs.schedules import Listed, Schedule, worlds_of
 from rlplastic.envs.shifts import Shift
 from rlplastic.errors import UsageError
 
 Boundary = Literal["truncate", "episode", "step"]
 _RESETS = 0x5245534554  # keeps the seeds of resets apart from the draws of contents
-
-
-@dataclass(frozen=True, slots=True)
-class Episode:
-    """One finished episode of one copy.
-
-    Attributes:
-        phase: Phase in which it began.
-        world: World in which it began.
-        begin: Clock before its first step.
-        end: Clock after its last step.
-        copy: Index of the copy.
-        length: Steps of the copy.
-        task_return: Sum of rewards after the reward shifts, before any clipping.
-        base_return: Sum of the base environment's rewards.
-        cut: True if only the boundary of the phase ended it.
-    """
-
-    phase: int
-    world: int
-    begin: int
-    end: int
-    copy: int
-    length: int
-    task_return: float
-    base_return: float
-    cut: bool
 
 
 class Stream(VecEnv):
@@ -109,10 +82,7 @@ class Stream(VecEnv):
         for shift in self._that("observation"):
             space = shift.space(space)
         super().__init__(base.num_copies, self._stacked(space), base.action_space)
-        self._began, self._began_phase, self._began_world, self._length = (
-            np.zeros(base.num_copies, dtype=np.int64) for _ in range(4)
-        )
-        self._task_return, self._base_return = (np.zeros(base.num_copies) for _ in range(2))
+        self._accounts = Accounts(base.num_copies)
         self._frames: Array = np.empty(0)
         self.begin(0)
 
@@ -159,7 +129,7 @@ class Stream(VecEnv):
         if seeds is None and self.clock == self.schedule.start(self._phase):
             seeds = self._derived_seeds(self._phase)
         frames = self.base.reset(seeds)
-        self._forget_episodes(np.ones(self.num_envs, dtype=bool))
+        self._open_episodes(np.ones(self.num_envs, dtype=bool))
         self.reset_infos = [{} for _ in range(self.num_envs)]
         return self._first(self._see(frames, self._worlds), self._worlds)
 
@@ -172,9 +142,7 @@ class Stream(VecEnv):
         worlds = self._worlds
         step = self.base.step(self._through("action", self._actions, worlds))
         paid = self._through("reward", step.reward, worlds, step.final)
-        self._task_return += paid
-        self._base_return += step.reward
-        self._length += 1
+        self._accounts.add(paid, step.reward)
         self.clock += self.ticks
 
         ended = step.terminated | step.truncated
@@ -199,7 +167,7 @@ class Stream(VecEnv):
             observation = self._first(self._see(self.base.reset(seeds), self._worlds), self._worlds)
         else:
             observation = self._go_on(step.observation, after, ended)
-        self._forget_episodes(done)
+        self._open_episodes(done)
         return observation, learned.astype(np.float32), done, infos
 
     def close(self) -> None:
@@ -287,17 +255,7 @@ class Stream(VecEnv):
 
     def _close(self, copy: int, final: Array, terminated: bool, cut: bool) -> dict[str, Any]:
         """The info of a copy whose episode ends here, and the record of it."""
-        episode = Episode(
-            phase=int(self._began_phase[copy]),
-            world=int(self._began_world[copy]),
-            begin=int(self._began[copy]),
-            end=self.clock,
-            copy=copy,
-            length=int(self._length[copy]),
-            task_return=float(self._task_return[copy]),
-            base_return=float(self._base_return[copy]),
-            cut=bool(cut),
-        )
+        episode = self._accounts.close(copy, self.clock, cut=cut)
         if self.listener is not None:
             self.listener(episode)
         return {
@@ -306,13 +264,8 @@ class Stream(VecEnv):
             "episode": {"r": episode.task_return, "l": episode.length, "t": 0.0},
         }
 
-    def _forget_episodes(self, rows: Array) -> None:
-        self._began[rows] = self.clock
-        self._began_phase[rows] = self._phase
-        self._began_world[rows] = self._worlds[rows]
-        self._length[rows] = 0
-        self._task_return[rows] = 0.0
-        self._base_return[rows] = 0.0
+    def _open_episodes(self, rows: Array) -> None:
+        self._accounts.open(rows, self.clock, self._phase, self._worlds)
 
     # Between phases
 

@@ -26,6 +26,7 @@ import typer
 
 import rlplastic
 from rlplastic.errors import UsageError
+from rlplastic.store import Locked
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -77,6 +78,8 @@ def main() -> NoReturn:
         app(prog_name="rlplastic")
     except UsageError as error:
         _leave(2, f"error: {error}")
+    except Locked as error:
+        _leave(75, f"error: {error}")
     except Stopped as stopped:
         _leave(stopped.code, "stopped; the same command continues")
     except OSError as error:

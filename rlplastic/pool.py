@@ -198,14 +198,20 @@ def _context() -> BaseContext:
 
 
 def _start(process: BaseProcess, context: BaseContext) -> None:
-    if context.get_start_method() == "forkserver":
-        multiprocessing.resource_tracker.ensure_running()  # first, as it unblocks Ctrl-C
-        with _inherited():
-            multiprocessing.forkserver.ensure_running()  # again, should it have been killed
-        process.start()  # may wait for the server's imports, where Ctrl-C must get through
-    else:
+    if context.get_start_method() != "forkserver":
         with _inherited():
             process.start()
+        return
+    multiprocessing.resource_tracker.ensure_running()  # first, as it unblocks Ctrl-C
+    for _ in range(3):
+        with _inherited():
+            multiprocessing.forkserver.ensure_running()
+        try:
+            process.start()  # waits for the server's imports, where Ctrl-C must get through
+            return
+        except (EOFError, ConnectionError):
+            time.sleep(0.1)  # it has been killed just now; the next call notices
+    raise OSError("no worker can be started: the fork server ends at once")
 
 
 def _kill(workers: Sequence[Worker]) -> None:
@@ -221,6 +227,7 @@ def _kill(workers: Sequence[Worker]) -> None:
     pid = getattr(server, "_forkserver_pid", None)
     if pid is not None:
         os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # its status is left to its owner
 
 
 @contextmanager

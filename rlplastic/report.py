@@ -79,6 +79,8 @@ def _agent(study: Study, agent: str) -> dict[str, Any]:
         "curves": panels.panels(study, summary, looks, panels.recovery_panel),
         "profiles": panels.panels(study, summary, looks, panels.phase_panel),
         "distributions": panels.distributions(study, summary, looks),
+        "plasticity_by_track": tables.by_track(study, summary, "S"),
+        "performance_by_track": tables.by_track(study, summary, "P"),
         "plasticity_by_task": tables.by_task(study, summary, "S"),
         "performance_by_task": tables.by_task(study, summary, "P"),
         "recovery": tables.recovery(study, summary),

@@ -19,7 +19,8 @@ from stable_baselines3.common.logger import HParam, Logger, TensorBoardOutputFor
 
 from rlplastic import options, registry, store
 from rlplastic.cell import Cell
-from rlplastic.envs.stream import Episode, Stream
+from rlplastic.envs.episodes import Episode
+from rlplastic.envs.stream import Stream
 from rlplastic.errors import Diverged, UsageError
 from rlplastic.interventions import Interventions
 from rlplastic.probes import measure
@@ -264,6 +265,7 @@ class Watch:
             begin=self._start,
             end=self.clock,
             updates=self.agent.num_updates - self._updates,
+            digest=parameter_digest(self.agent),
         )
         seconds = time.monotonic() - self._began
         self.folder.timing(phase=self.phase, seconds=seconds, steps=self.clock - self._start)

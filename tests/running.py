@@ -6,9 +6,13 @@ import hashlib
 import os
 import subprocess
 import sys
+import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from rlplastic import registry
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(__file__).resolve().parent / "data"
@@ -85,3 +89,33 @@ def rows(folder: Path) -> dict[str, bytes]:
         path.parent.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.glob("*/*/*/*/rows.jsonl"))
     }
+
+
+@contextmanager
+def no_plugins() -> Iterator[None]:
+    """Forgets, at the end, every plugin that was added meanwhile."""
+    registered, modules = dict(registry._registered), set(sys.modules)
+    files = list(registry._plugins)
+    try:
+        yield
+    finally:
+        registry._plugins[:] = files
+        registry._registered.clear()
+        registry._registered.update(registered)
+        for name in set(sys.modules) - modules:
+            if name.startswith("rlplastic_plugin_"):
+                del sys.modules[name]
+        registry.entries.cache_clear()
+        registry._read.cache_clear()
+
+
+def write_plugin(folder: Path, source: str, name: str = "plugin.py") -> Path:
+    """A plugin of this source below the imports that any plugin needs."""
+    path = folder / name
+    head = (
+        "from dataclasses import dataclass\n"
+        "from rlplastic import registry\n"
+        "from rlplastic.interventions import Intervention\n"
+    )
+    path.write_text(head + textwrap.dedent(source))
+    return path

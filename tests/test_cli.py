@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import running
 import typer.main
+from filelock import FileLock
 
 import rlplastic
 from rlplastic import cli, registry, store
@@ -32,6 +33,7 @@ FLAGS = {
 }
 CUE = f"{running.TINY}/Cue-observation"
 Call = Callable[..., tuple[int, str, str]]
+Plugin = Callable[..., Path]
 
 
 @pytest.fixture
@@ -56,21 +58,35 @@ def call(
         signal.signal(number, handler)
 
 
+@pytest.fixture(scope="session")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished bench, run once for all test processes: ``results`` and its ``stdout``.
+
+    It had no terminal, and its standard input was closed.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "first-bench"
+    shared.mkdir(exist_ok=True)
+    words = ["bench", "--env", CUE, "--budget", "tiny", "--workers", "2"]
+    with FileLock(shared / "lock"):
+        if not (shared / "stdout").exists():
+            done = subprocess.run(
+                ["sh", "-c", 'exec "$@" <&-', "sh", *running.command(*words, "--out", "results")],
+                cwd=shared,
+                env=running.environment(TERM="dumb"),
+                capture_output=True,
+                timeout=running.PATIENCE,
+                check=False,
+            )
+            assert (done.returncode, done.stderr) == (0, b"")
+            (shared / "stdout").write_bytes(done.stdout)
+    return shared
+
+
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished bench of five cells, run without a terminal and with its standard input closed."""
-    folder = tmp_path_factory.mktemp("bench") / "results"
-    words = running.command("bench", "--env", CUE, "--budget", "tiny", "--out", folder)
-    done = subprocess.run(
-        ["sh", "-c", 'exec "$@" <&-', "sh", *words, "--workers", "2"],
-        env=running.environment(TERM="dumb"),
-        capture_output=True,
-        timeout=running.PATIENCE,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
-    (folder.parent / "stdout").write_bytes(done.stdout)
-    return folder
+def results(first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of a finished bench of five cells."""
+    return shutil.copytree(first / "results", tmp_path_factory.mktemp("copy") / "results")
 
 
 # -- the parser ------------------------------------------------------------------------------
@@ -217,7 +233,7 @@ def test_bad_usage_is_refused_in_five_lines_before_anything_is_written(
 
 
 def test_a_bad_agent_with_a_good_stream_is_refused_when_it_is_built(
-    call: Call, tmp_path: Path, plugin: Callable[[str], Path]
+    call: Call, tmp_path: Path, plugin: Plugin
 ) -> None:
     path = plugin(
         """
@@ -238,39 +254,21 @@ def test_a_bad_agent_with_a_good_stream_is_refused_when_it_is_built(
 
 
 @pytest.fixture
-def plugin(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+def plugin(tmp_path: Path) -> Iterator[Plugin]:
     """Writes a plugin, and forgets everything about it afterwards."""
-    import textwrap
-
-    known = dict(registry._registered)
-
-    def write(source: str) -> Path:
-        path = tmp_path / "plugin.py"
-        head = (
-            "from dataclasses import dataclass\n"
-            "from rlplastic import registry\n"
-            "from rlplastic.interventions import Intervention\n"
-        )
-        path.write_text(head + textwrap.dedent(source))
-        return path
-
-    yield write
-    registry._plugins.clear()
-    registry._registered.clear()
-    registry._registered.update(known)
-    registry.entries.cache_clear()
-    registry._read.cache_clear()
+    with running.no_plugins():
+        yield lambda *words: running.write_plugin(tmp_path, *words)
 
 
 # -- bench -----------------------------------------------------------------------------------
 
 
-def test_without_a_terminal_there_is_one_plain_line_for_each_cell(results: Path) -> None:
-    lines = (results.parent / "stdout").read_text().splitlines()
+def test_without_a_terminal_there_is_one_plain_line_for_each_cell(first: Path) -> None:
+    lines = (first / "stdout").read_text().splitlines()
     ends = [line for line in lines if line.startswith("[")]
     assert [line.partition("]")[0] for line in ends] == [f"[{i}/5" for i in range(1, 6)]
     assert {line.split()[1] for line in ends} == {"done"}
-    assert lines[-2:] == [f"report: {results}/report.html", f"tensorboard --logdir {results}"]
+    assert lines[-2:] == ["report: results/report.html", "tensorboard --logdir results"]
     assert all(line.isprintable() for line in lines)
 
 
@@ -341,7 +339,9 @@ def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
     code, out, _ = call("bench", "--env", running.TINY, "--budget", "tiny", "--dry-run")
     assert code == 0
     assert "10 cells, 0 already done, 10 to run" in out
-    assert "3,584 steps" in out  # two tasks of 2 random, 2 + 2 learning, 1 + 1 newborn phases
+    # phases of 256 steps: two arms of 2 and their newborns of 1 in each of two tasks; 1 random
+    # phase where the shift cannot change its return, and 1 for each of 2 worlds where it can
+    assert f"{256 * (2 * (2 + 1 + 2 + 1) + 1 + 2):,} steps" in out
     assert "too short for a verdict: two phases of 256 steps" in out
     assert "MB in results/Tiny-tiny" in out
     assert list(tmp_path.iterdir()) == []
@@ -412,18 +412,21 @@ sys.stdin.read()
 
 
 def test_run_prints_one_line_of_json_for_the_cell_that_bench_would_run(
-    results: Path, tmp_path: Path
+    results: Path, tmp_path: Path, call: Call
 ) -> None:
-    words = ["--env", CUE, "--budget", "tiny", "--reg", "sam", "--out", tmp_path, "--json"]
-    for arm, fresh in (("sam", []), ("sam+fresh", ["--fresh"])):
-        done = running.rlplastic("run", *words, "--seed", 0, *fresh)
-        assert done.returncode == 0
-        (line,) = done.stdout.splitlines()
+    words = ["run", "--env", CUE, "--budget", "tiny", "--reg", "sam", "--out", tmp_path, "--json"]
+    real = running.rlplastic(*words, "--seed", 0)
+    for arm, phases, (code, out) in (
+        ("sam", {"0", "1"}, (real.returncode, real.stdout)),
+        ("sam+fresh", {"1"}, call(*words, "--fresh")[:2]),
+    ):
+        assert code == 0
+        (line,) = out.splitlines()
         result = json.loads(line)
         (twin,) = results.glob(f"Cue-observation/dqn/{arm}/0-*")
         assert result["id"] == twin.relative_to(results).as_posix()
         assert (result["status"], result["reason"]) == ("done", "")
-        assert set(result["mean_return"]) == {"0", "1"} - ({"0"} if fresh else set())
+        assert set(result["mean_return"]) == phases
         assert all(0 <= mean <= 10 for mean in result["mean_return"].values())
         rows = (Path(result["folder"]) / "rows.jsonl").read_bytes()
         assert rows == (twin / "rows.jsonl").read_bytes()
@@ -478,15 +481,14 @@ def test_doctor_finds_nothing_here_and_a_folder_that_cannot_be_written(
     assert "BROKEN  disk         /proc: cannot be written" in out
 
 
-def test_doctor_tries_plugins(call: Call, plugin: Callable[[str], Path]) -> None:
-    path = plugin(
-        '@registry.probe("fine")\ndef fine(agent, batch):\n    "Fine."\n    return 1 / 0\n'
-    )
-    assert f"plugins      {path}" in call("doctor", "--plugin", path)[1]
-    registry._plugins.clear()
-    registry._read.cache_clear()
-    path = plugin('1 / 0\n@registry.probe("bad")\ndef bad(agent, batch):\n    "Bad."\n')
-    code, out, _ = call("doctor", "--plugin", path)
+def test_doctor_tries_plugins(call: Call, plugin: Plugin) -> None:
+    probe = '@registry.probe("{0}")\ndef {0}(agent, batch):\n    "A probe."\n'
+    fine = plugin(probe.format("fine"), "fine.py")
+    code, out, _ = call("doctor", "--plugin", fine)
+    assert code == 0
+    assert f"plugins      {fine}" in out
+    bad = plugin("1 / 0\n" + probe.format("bad"), "bad.py")
+    code, out, _ = call("doctor", "--plugin", bad)
     assert code == 1
     assert "BROKEN  plugins" in out
     assert "ZeroDivisionError" in out

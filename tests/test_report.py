@@ -15,10 +15,10 @@ import pytest
 import synthetic_records as synthetic
 
 from rlplastic import plots
-from rlplastic.aggregate import Estimate
+from rlplastic.aggregate import Estimate, estimate
 from rlplastic.errors import UsageError
 from rlplastic.metrics import summary as summaries
-from rlplastic.metrics import verdict
+from rlplastic.metrics import tables, verdict
 from rlplastic.metrics.study import Study
 from rlplastic.metrics.summary import show, summarise
 from rlplastic.metrics.verdict import judge
@@ -94,6 +94,18 @@ def test_s_and_p_of_the_summary_are_rliables_iqm_of_the_seed_by_task_matrix(fini
     np.testing.assert_array_equal(sam.matrix, matrix)
     assert sam.iqm.point == rliable.aggregate_iqm(np.array(matrix))
     assert sam.seeds == list(range(6))
+
+
+def test_each_track_has_its_own_scores(finished):
+    study, summary = Study(read(finished)), summary_of(finished)
+    table = tables.by_track(study, summary, "S")
+    assert (table.head, [row[0] for row in table.rows]) == (
+        ["track", "none", "sam"],
+        ["observation", "reward"],
+    )
+    scores, _ = study.matrix("S", "ppo", "sam", ["Cart-reward"], range(6))
+    expected = estimate(scores, "iqm", np.random.default_rng(summaries.SEED))
+    assert table.rows[1][2] == show(expected)
 
 
 def test_equal_arms_are_not_told_apart(tmp_path):

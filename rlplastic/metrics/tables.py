@@ -75,18 +75,41 @@ def definitions(study: Study) -> Table:
 
 
 def by_task(study: Study, summary: Summary, metric: str) -> Table:
-    """S or P of each task: mean over its complete seeds, with interval."""
+    """S or P of each measurable task: mean over its complete seeds, with interval."""
+    groups = {task: [task] for task in _headline(study, summary)}
+    return _grouped(study, summary, metric, "mean", "task", groups)
+
+
+def by_track(study: Study, summary: Summary, metric: str) -> Table:
+    """S or P of each track: IQM over its tasks and the seeds that are complete on all of them."""
+    groups: dict[str, list[str]] = {}
+    for task in _headline(study, summary):
+        track = study.results.plan.get("tasks", {}).get(task, {}).get("track") or "n/a: no track"
+        groups.setdefault(str(track), []).append(task)
+    return _grouped(study, summary, metric, "iqm", "track", groups)
+
+
+def _headline(study: Study, summary: Summary) -> list[str]:
+    return [task for task in summary.all_tasks if study.measurable(task, summary.agent)]
+
+
+def _grouped(
+    study: Study,
+    summary: Summary,
+    metric: str,
+    aggregate: str,
+    kind: str,
+    groups: Mapping[str, list[str]],
+) -> Table:
     regs = [arm.reg for arm in summary.arms]
     rows = []
-    for task in filter(lambda task: study.measurable(task, summary.agent), summary.all_tasks):
-        seeds = study.complete(task, summary.agent)
+    for label, members in groups.items():
+        ended = [study.complete(task, summary.agent) for task in members]
+        seeds = [seed for seed in summary.planned if all(seed in kept for kept in ended)]
         absent = "n/a: newborn diverged or absent" if seeds else "n/a: no complete seed"
-        cells = []
-        for reg in regs:
-            scores, _ = study.matrix(metric, summary.agent, reg, [task], seeds)
-            cells.append(_shown(scores) if scores.size else absent)
-        rows.append([task, *cells])
-    return Table(head=["task", *regs], rows=rows)
+        scores = [study.matrix(metric, summary.agent, reg, members, seeds)[0] for reg in regs]
+        rows.append([label, *[_shown(s, aggregate) if s.size else absent for s in scores]])
+    return Table(head=[kind, *regs], rows=rows)
 
 
 def tasks(study: Study, summary: Summary) -> Table:
@@ -239,8 +262,8 @@ def _mean(study: Study, summary: Summary, metric: str, arm: str) -> str:
     return _shown(scores) + few
 
 
-def _shown(scores: FloatArray) -> str:
-    return show(estimate(scores, "mean", np.random.default_rng(SEED)))
+def _shown(scores: FloatArray, aggregate: str = "mean") -> str:
+    return show(estimate(scores, aggregate, np.random.default_rng(SEED)))
 
 
 def _flags(study: Study, task: str, agent: str) -> list[str]:
