@@ -224,9 +224,25 @@ def _close(folder: Path, statuses: Mapping[str, str]) -> int:
         print(f"{statuses[name]}: {name}: {reason_of(folder / name)}")
     if len(bad) > SHOWN_FAILURES:
         print(f"... and {len(bad) - SHOWN_FAILURES} more: rlplastic status {folder}")
-    print(f"report: {write_report(folder)}")
+    report = write_report(folder)
+    print(_scores(report.with_suffix(".md").read_text(encoding="utf-8")), end="")
+    print(f"report: {report}")
     print(f"tensorboard --logdir {folder}")
     return 1 if bad else 0
+
+
+def _scores(report: str) -> str:
+    """Verdict and table of scores of each agent: what its section of report.md opens with."""
+    shown = ""
+    for section in report.split("\n## ")[1:]:
+        agent, _, rest = section.partition("\n")
+        lines = rest.partition("\n### ")[0].splitlines()
+        verdict = " ".join(line.strip("*") for line in lines if line.startswith("**"))
+        rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
+        if rows:
+            del rows[1]  # the rule below the head
+            shown += f"\n{agent}: {verdict}\n{table(rows)}\n\n"
+    return shown
 
 
 def _returns(folder: Path, cell: Cell) -> dict[str, float | None]:

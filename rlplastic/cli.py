@@ -46,7 +46,9 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda for images i
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="Results folder.  [default: results/SUITE-BUDGET; RLPLASTIC_OUT replaces 'results']"
+        help="Results folder.  [default: results/SUITE-BUDGET]",
+        envvar="RLPLASTIC_OUT",
+        show_default=False,
     ),
 ]
 Settings = Annotated[
@@ -150,12 +152,12 @@ def bench(
         bool, typer.Option("--quiet", help="A line a cell instead of a live display.")
     ] = False,
 ) -> None:
-    r"""Run a suite and write its report; given again, it continues.
+    """Run a suite and write its report; given again, it continues.
 
     \b
     rlplastic bench --env Toy-Shifted --budget smoke
     rlplastic bench --env Control-Shifted --agent dqn,ppo --reg sam
-    """
+    """  # noqa: D301 (\b is a backspace, after which the lines are kept as they are)
     from rlplastic import bench as work
     from rlplastic.plan import Request
 
@@ -193,11 +195,11 @@ def run(
         bool, typer.Option("--json", help="One line of JSON on stdout, progress on stderr.")
     ] = False,
 ) -> None:
-    r"""Run one cell.
+    """Run one cell.
 
     \b
     rlplastic run --env Toy-Shifted/Cue-reward --reg sam --seed 3 --json
-    """
+    """  # noqa: D301
     from rlplastic import bench as work
     from rlplastic.plan import Request
 
@@ -258,7 +260,9 @@ def report(
 
 @app.command()
 def doctor(
-    out: Annotated[Path, typer.Option(help="Where results would go.")] = Path("results"),
+    out: Annotated[
+        Path, typer.Option(help="Where results would go.", envvar="RLPLASTIC_OUT")
+    ] = Path("results"),
     plugin: Plugins = None,
 ) -> None:
     """Check that everything a bench needs is there and works."""
@@ -324,7 +328,7 @@ def _device(text: str) -> str:
 
 def _default_out(env: str, budget: str) -> Path:
     suite = Path(env.partition(".toml")[0]).name if ".toml" in env else env.partition("/")[0]
-    return Path(os.environ.get("RLPLASTIC_OUT") or "results") / f"{suite}-{budget}"
+    return Path("results") / f"{suite}-{budget}"
 
 
 def _add_plugins(paths: list[Path] | None) -> None:

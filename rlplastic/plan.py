@@ -295,7 +295,7 @@ def _notes(
 ) -> list[str]:
     notes = [f"too short for a verdict: {budget.too_short}"] if budget.too_short else []
     if len(seeds) < 6:
-        notes.append(f"{len(seeds)} seeds: no verdict below 6")
+        notes.append(f"{len(seeds)} seed{'s' * (len(seeds) != 1)}: no verdict below 6")
     for agent in agents:
         dull = [
             name

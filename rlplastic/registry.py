@@ -279,8 +279,4 @@ def _import_file(path: Path, name: str) -> None:
         raise ImportError("no loader for this file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
+    spec.loader.exec_module(module)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,11 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
+from filelock import FileLock
 
 from rlplastic import registry
 
@@ -41,6 +46,37 @@ def rlplastic(
         timeout=PATIENCE,
         check=False,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """A bench that has been run: its folder, exit code and output."""
+
+    folder: Path
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def bench_once(factory: pytest.TempPathFactory, name: str, *words: object) -> Bench:
+    """Run a bench once for all test processes, without a terminal and with closed stdin."""
+    base = factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    shared.mkdir(exist_ok=True)
+    with FileLock(shared / "lock"):
+        if not (shared / "result.json").exists():
+            done = subprocess.run(
+                ["sh", "-c", 'exec "$@" <&-', "sh", *command("bench", *words, "--out", "results")],
+                cwd=shared,
+                env=environment(TERM="dumb"),
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+            facts = {key: getattr(done, key) for key in ("returncode", "stdout", "stderr")}
+            (shared / "result.json").write_text(json.dumps(facts))
+    return Bench(folder=shared / "results", **json.loads((shared / "result.json").read_text()))
 
 
 def command(*words: object) -> list[str]:

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import running
 import typer.main
-from filelock import FileLock
 
 import rlplastic
 from rlplastic import cli, registry, store
@@ -59,34 +58,16 @@ def call(
 
 
 @pytest.fixture(scope="session")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished bench, run once for all test processes: ``results`` and its ``stdout``.
-
-    It had no terminal, and its standard input was closed.
-    """
-    base = tmp_path_factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "first-bench"
-    shared.mkdir(exist_ok=True)
-    words = ["bench", "--env", CUE, "--budget", "tiny", "--workers", "2"]
-    with FileLock(shared / "lock"):
-        if not (shared / "stdout").exists():
-            done = subprocess.run(
-                ["sh", "-c", 'exec "$@" <&-', "sh", *running.command(*words, "--out", "results")],
-                cwd=shared,
-                env=running.environment(TERM="dumb"),
-                capture_output=True,
-                timeout=running.PATIENCE,
-                check=False,
-            )
-            assert (done.returncode, done.stderr) == (0, b"")
-            (shared / "stdout").write_bytes(done.stdout)
-    return shared
+def first(tmp_path_factory: pytest.TempPathFactory) -> running.Bench:
+    """A finished bench of five cells, to be looked at only."""
+    words = ["--env", CUE, "--budget", "tiny", "--workers", "2"]
+    return running.bench_once(tmp_path_factory, "first", *words)
 
 
 @pytest.fixture(scope="module")
-def results(first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of a finished bench of five cells."""
-    return shutil.copytree(first / "results", tmp_path_factory.mktemp("copy") / "results")
+def results(first: running.Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of it, of which the reports may be written again."""
+    return shutil.copytree(first.folder, tmp_path_factory.mktemp("copy") / "results")
 
 
 # -- the parser ------------------------------------------------------------------------------
@@ -160,6 +141,8 @@ def test_help_is_plain_and_fits_80_columns(call: Call, monkeypatch: pytest.Monke
         assert all(len(line) <= 80 for line in out.splitlines())
         assert out.isascii()
         assert f"Usage: rlplastic {name}".strip() in out
+    assert "\n  rlplastic bench --env Toy-Shifted --budget smoke\n" in call("bench", "--help")[1]
+    assert "\n  rlplastic run --env Toy-Shifted/Cue-reward" in call("run", "--help")[1]
 
 
 def test_the_version(call: Call) -> None:
@@ -263,11 +246,15 @@ def plugin(tmp_path: Path) -> Iterator[Plugin]:
 # -- bench -----------------------------------------------------------------------------------
 
 
-def test_without_a_terminal_there_is_one_plain_line_for_each_cell(first: Path) -> None:
-    lines = (first / "stdout").read_text().splitlines()
+def test_without_a_terminal_there_is_one_plain_line_for_each_cell(first: running.Bench) -> None:
+    assert (first.returncode, first.stderr) == (0, "")
+    lines = first.stdout.splitlines()
     ends = [line for line in lines if line.startswith("[")]
     assert [line.partition("]")[0] for line in ends] == [f"[{i}/5" for i in range(1, 6)]
     assert {line.split()[1] for line in ends} == {"done"}
+    table = [line.split()[0] for line in lines if line.startswith(("arm  ", "none  ", "sam  "))]
+    assert table == ["arm", "none", "sam"]
+    assert any(line.startswith("dqn: Too short to judge plasticity") for line in lines)
     assert lines[-2:] == ["report: results/report.html", "tensorboard --logdir results"]
     assert all(line.isprintable() for line in lines)
 
@@ -375,7 +362,8 @@ def test_aliases_repeats_commas_and_environment_variables(
     assert code == 0
     assert "9 cells" in out  # a random one, and four arms of two agents: nothing twice
     assert "with 3 at a time" in out
-    assert "in elsewhere/Tiny-tiny" in out
+    assert "MB in elsewhere" in out
+    assert "MB in here" in call(*BENCH, "--dry-run", "--out", "here")[1]
 
 
 def test_a_folder_that_is_in_use_is_left_alone(call: Call, tmp_path: Path, results: Path) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import running
 
-from rlplastic import pool, store
+from rlplastic import pool, registry, store
 from rlplastic.cell import Cell
 from rlplastic.plan import Request, make_plan
 
@@ -196,8 +196,29 @@ def test_an_exception_in_the_parent_ends_the_workers(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         pool.run_cells(cells_of("endless")[1:3], tmp_path, 2, Interrupting())
     assert len(pids) == 2
-    running.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "they are gone")
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     assert not list(tmp_path.glob("**/failed.json"))
+
+
+def test_a_world_that_a_plugin_defines_reaches_every_worker(tmp_path: Path) -> None:
+    source = """
+    from rlplastic.envs.toy import Cue
+
+    @registry.environment("Mine")
+    @dataclass(frozen=True, kw_only=True)
+    class Mine(Cue):
+        "The cue under another name."
+    """
+    suite = tmp_path / "Mine.toml"
+    suite.write_text(Path(running.TINY).read_text().replace('"Cue"', '"Mine"'))
+    with running.no_plugins():
+        registry.add_plugin(running.write_plugin(tmp_path, source))
+        env = f"{suite}/Cue-observation"
+        request = Request(agents=["dqn"], regs=["none"], env=env, budget="tiny")
+        cells = make_plan(request).cells
+        assert [cell.agent for cell in cells] == ["random", "dqn", "dqn"]
+        statuses = pool.run_cells(cells, tmp_path / "results", 2, Told())
+    assert set(statuses.values()) == {"done"}
 
 
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:

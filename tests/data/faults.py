@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,16 @@ class NotANumber(Intervention):
         if agent.num_updates == 3:
             agent.scope("critic")[0].grad.fill_(float("nan"))
         return terms
+
+
+@intervention("hangs")
+@dataclass(frozen=True, kw_only=True)
+class Hangs(Intervention):
+    """Say and do nothing any more."""
+
+    def after_update(self, agent: Any) -> None:
+        if agent.num_updates == 3:
+            time.sleep(3600)
 
 
 @intervention("chatty")

@@ -38,10 +38,10 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts a bench in a session of its own; at the end nothing of it may be alive."""
     started: list[subprocess.Popen[str]] = []
 
-    def popen(words: list[str]) -> subprocess.Popen[str]:
+    def popen(words: list[str], **env: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             words,
-            env=running.environment(),
+            env=running.environment(**env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -87,7 +87,7 @@ def test_a_bench_that_is_killed_and_stopped_ends_as_if_it_had_not_been(
         (signal.SIGINT, True, 130),
     ):
         now = time.time()
-        process = start(bench(folder, "short", "--seeds", "1"))
+        process = start(bench(folder, "short", "--seeds", "1", "--reg", "none"))
         running.until(lambda t=now: half_way(folder, t), f"half-way before signal {signum}")
         (os.killpg if to_all else os.kill)(process.pid, signum)
         _, errors = process.communicate(timeout=LEAVES)
@@ -102,17 +102,17 @@ def test_a_bench_that_is_killed_and_stopped_ends_as_if_it_had_not_been(
             assert errors == "stopped; the same command continues\n"
         assert not store.is_locked(folder)
 
-    process = start(bench(folder, "short", "--seeds", "1"))
+    process = start(bench(folder, "short", "--seeds", "1", "--reg", "none"))
     _, errors = process.communicate(timeout=running.PATIENCE)
     assert (process.returncode, errors) == (0, "")
     assert finished.items() <= running.contents(folder, "**/done.json").items()
     assert not list(folder.glob("**/.*json*")), "temporary files are left"
 
-    request = Request(agents=["dqn"], regs=["sam"], env=ENV, budget="short", seeds=[0])
+    request = Request(agents=["dqn"], regs=["none"], env=ENV, budget="short", seeds=[0])
     cells = make_plan(request).cells
     with Lines(cells, sys.stdout) as display:
         pool.run_cells(cells, tmp_path / "whole", 2, display)
-    assert len(running.rows(folder)) == len(cells) == 5
+    assert len(running.rows(folder)) == len(cells) == 3
     assert running.rows(folder) == running.rows(tmp_path / "whole")
 
 
@@ -163,13 +163,30 @@ def _read_all(descriptor: int, seen: bytearray) -> None:
         seen.extend(chunk)
 
 
+def test_a_worker_that_says_nothing_leaves_with_its_killed_parent(
+    tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    process = start(bench(tmp_path, "tiny", "--reg", "hangs", "--plugin", running.FAULTS))
+    arms = [f"Cue-observation/dqn/{arm}/*/header.json" for arm in ("hangs", "hangs+fresh")]
+    running.until(lambda: all(any(tmp_path.glob(arm)) for arm in arms), "two workers hang")
+    time.sleep(1)
+    assert len(running.session(process.pid)) == 5  # parent, tracker, server, two workers
+    process.kill()
+    gone(process.pid)
+
+
 def test_ctrl_c_while_everything_is_still_being_imported(
     tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
-    """The fork server spends seconds with imports, which must end without a traceback."""
-    process = start(bench(tmp_path, "endless"))
-    running.until(lambda: (tmp_path / "plan.json").exists(), "the plan is written")
-    running.until(lambda: len(running.session(process.pid)) > 1, "the fork server is started")
+    """The fork server spends seconds with imports, on a slow disk minutes: it is not waited for."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, time\n"
+        "if any('forkserver' in word for word in sys.orig_argv): time.sleep(600)\n"
+    )
+    path = f"{running.ROOT}:{tmp_path}"
+    process = start(bench(tmp_path / "results", "endless"), PYTHONPATH=path)
+    running.until(lambda: len(running.session(process.pid)) == 3, "the fork server is started")
+    time.sleep(0.5)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=LEAVES)
     assert (process.returncode, errors) == (130, "stopped; the same command continues\n")
