@@ -71,12 +71,16 @@ def table_of(task: Task, agent: str, curves: list[Curve], random: float) -> str:
     halfway = random + 0.5 * (goal - random)
     reached = sum(end >= halfway for end in ends)
     times = [time_to(curve, random + 0.8 * (curve.end_level - random))[0] for curve in curves]
+    measurable = reached >= 4
+    scale, source = gained, "pilot newborns' end level minus random"
+    if not measurable:
+        scale, source = goal - random, "reference minus random, since its newborns do not learn it"
     lines = [
-        f"scale = {max(gained, 1e-6):.4g}",
-        'scale_source = "pilot newborns\' end level minus random"',
-        f"measurable = {str(reached >= 4).lower()}",
+        f"scale = {scale:.4g}",
+        f'scale_source = "{source}"',
+        f"measurable = {str(measurable).lower()}",
         f"newborn_end = [{', '.join(f'{end:.4g}' for end in ends)}]",
-        f"newborn_t80 = {float(np.median(times)) * curves[0].steps:.0f}",
+        *([f"newborn_t80 = {np.median(times) * curves[0].steps:.0f}"] if measurable else []),
         f"newborn_curve = [{', '.join(f'{value:.4g}' for value in _tenths(curves))}]",
         f'note = "{reached} of {len(ends)} newborns close half the gap from random ({random:.4g}) '
         f'to {goal:g} within {curves[0].steps:,} steps"',

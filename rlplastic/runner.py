@@ -126,7 +126,7 @@ def run_cell(
         step=stream.clock,
         phase=stream.phase,
         updates=watch.updates,
-        interventions=_json_state(agent.interventions.state_dict()),
+        interventions=_json_state(agent),
         seconds=round(time.monotonic() - began, 3),
         digest=parameter_digest(agent),
     )
@@ -141,11 +141,11 @@ def parameter_digest(agent: Any) -> str:
     return digest.hexdigest()
 
 
-def _json_state(state: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _json_state(agent: Any) -> dict[str, dict[str, Any]]:
     """The numbers of the interventions' states; tensors stay with the agent."""
     return {
         name: {key: value for key, value in values.items() if isinstance(value, int | float)}
-        for name, values in state.items()
+        for name, values in agent.interventions.state_dict().items()
     }
 
 
