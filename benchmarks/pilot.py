@@ -26,7 +26,8 @@ from rlplastic.metrics.recovery import time_to
 from rlplastic.metrics.study import Study
 from rlplastic.plan import Plan, Request, make_plan
 from rlplastic.planfile import write_plan
-from rlplastic.record import Results, read
+from rlplastic.reading import read
+from rlplastic.record import Results
 from rlplastic.suite import Suite, Task, load_suite, suite_files
 
 SEEDS = (1000, 1001, 1002, 1003, 1004)

@@ -247,7 +247,7 @@ def _scores(report: str) -> str:
 
 def _returns(folder: Path, cell: Cell) -> dict[str, float | None]:
     """Mean return of the whole episodes begun in each phase; None where there was none."""
-    from rlplastic.record import read
+    from rlplastic.reading import read
 
     slot = (cell.task, cell.agent, cell.arm, cell.seed)
     episodes = read(folder).records[slot].episodes

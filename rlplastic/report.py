@@ -21,7 +21,7 @@ from rlplastic.metrics import panels, tables
 from rlplastic.metrics.study import REFERENCE, Study
 from rlplastic.metrics.summary import Arm, Score, Summary, plain, show, summarise
 from rlplastic.metrics.verdict import judge
-from rlplastic.record import read
+from rlplastic.reading import read
 
 COLUMNS = ("task", "agent", "arm", "seed", "phase", "metric", "value", "status")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -13,7 +13,8 @@ from rlplastic import registry
 from rlplastic.metrics import curve, l2metrics, recovery, score, trend
 from rlplastic.metrics.curve import Case, Curve
 from rlplastic.metrics.study import Study
-from rlplastic.record import Episodes, Phase, read
+from rlplastic.reading import read
+from rlplastic.record import Episodes, Phase
 
 NAN = float("nan")
 FIRST = Phase(phase=0, world=0, begin=0, end=1000, updates=1)

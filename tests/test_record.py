@@ -9,7 +9,7 @@ import pytest
 import synthetic_records as synthetic
 
 from rlplastic.errors import UsageError
-from rlplastic.record import read
+from rlplastic.reading import read
 
 ROWS = [
     synthetic.episode(500, 1000, 7.0, copy=1),

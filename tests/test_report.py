@@ -22,7 +22,7 @@ from rlplastic.metrics import tables, verdict
 from rlplastic.metrics.study import Study
 from rlplastic.metrics.summary import show, summarise
 from rlplastic.metrics.verdict import judge
-from rlplastic.record import read
+from rlplastic.reading import read
 from rlplastic.report import write_report
 
 CHROMIUM = Path("/usr/bin/chromium")
