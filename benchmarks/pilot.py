@@ -37,7 +37,7 @@ MARK = "# --- measured by `python -m rlplastic.benchmarks.pilot`; the rest is re
 def pilot_plan(suite: Suite, agents: list[str], pattern: str) -> Plan:
     """One newborn life in phase 1 for each task, agent and seed, and the random reference."""
     request = Request(
-        agents=agents,
+        agents=agents or ["dqn"],
         regs=["none"],
         env=f"{suite.name}/{pattern}",
         seeds=SEEDS,
@@ -47,7 +47,7 @@ def pilot_plan(suite: Suite, agents: list[str], pattern: str) -> Plan:
     for cell in plan.cells:
         if cell.agent == "random":
             cells.append(cell)
-        elif cell.fresh:
+        elif cell.fresh and cell.agent in agents:
             schedule = {**cell.stream["schedule"], "phases": 2}
             cells.append(replace(cell, stream={**cell.stream, "schedule": schedule}))
     return replace(plan, cells=cells)
@@ -97,12 +97,12 @@ def main() -> int:
     """See the head of this file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("suite")
-    parser.add_argument("--agents", default="dqn,ppo")
+    parser.add_argument("--agents", default="dqn,ppo", help="empty: random play alone")
     parser.add_argument("--tasks", default="*")
     parser.add_argument("--workers", type=int, default=pool.usable_cores())
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
-    agents = options.agents.split(",")
+    agents = [agent for agent in options.agents.split(",") if agent]
     suite = load_suite(options.suite)
     folder = options.out or Path("results") / f"pilot-{suite.name}"
     plan = pilot_plan(suite, agents, options.tasks)

@@ -14,6 +14,7 @@ from rlplastic.suite import Budget, Suite, Task, load_suite, preset
 
 BYTES_PER_CELL = 400_000
 BYTES_PER_EPISODE = 150
+LATEST_START = 0.05  # of a period: no updates for longer, and the phase is not the agent's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,11 +179,11 @@ def _parts(
             f"suite {suite.name!r}: period {period} of agent {agent!r} is not a multiple of its "
             f"rollout of {config.rollout} steps; nearest that is: {near}"
         )
-    starts = getattr(config, "learning_starts", 0)
-    if starts >= period:
+    starts, most = getattr(config, "learning_starts", 0), int(period * LATEST_START)
+    if starts > most:
         raise UsageError(
-            f"agent {agent!r}: learning_starts = {starts} leaves no updates in a period of "
-            f"{period}; at most 5 % of it: {period // 20}"
+            f"agent {agent!r}: learning_starts = {starts} is more than 5 % of the period of "
+            f"{period} steps; nearest valid: {most}"
         )
     hyperparameters = options.spec_of(config)
     hyperparameters.pop("name")
