@@ -27,7 +27,6 @@ from rlplastic.metrics.study import Study
 from rlplastic.plan import Plan, Request, make_plan
 from rlplastic.planfile import write_plan
 from rlplastic.reading import read
-from rlplastic.record import Results
 from rlplastic.suite import Suite, Task, load_suite, suite_files
 
 SEEDS = (1000, 1001, 1002, 1003, 1004)
@@ -53,12 +52,12 @@ def pilot_plan(suite: Suite, agents: list[str], pattern: str) -> Plan:
     return replace(plan, cells=cells)
 
 
-def newborn_curves(results: Results, task: str, agent: str, limit: float | None) -> list[Curve]:
+def newborn_curves(study: Study, task: str, agent: str) -> list[Curve]:
     """The return curve of each pilot newborn."""
     found = []
     for seed in SEEDS:
-        record = results.records[(task, agent, "none+fresh", seed)]
-        curve = return_curve(record.episodes, record.phases[1], limit or 1.0)
+        record = study.records[(task, agent, "none+fresh", seed)]
+        curve = return_curve(record.episodes, record.phases[1], study.longest(task, agent))
         if curve is not None:
             found.append(curve)
     return found
@@ -123,9 +122,8 @@ def main() -> int:
         levels = {world: study.random_level(name, SEEDS[0], world).value for world in worlds}
         inside = ", ".join(f'"{world}" = {level:.4g}' for world, level in levels.items())
         blocks.append(f"[tasks.{name}.random]\n{inside.replace(', ', chr(10))}\n")
-        limit = results.plan["tasks"][name]["time_limit"]
         for agent in agents:
-            curves = newborn_curves(results, name, agent, limit)
+            curves = newborn_curves(study, name, agent)
             blocks.append(
                 table_of(task, agent, curves, levels.get(1, levels[0])).replace("{name}", name)
             )

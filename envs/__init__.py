@@ -18,7 +18,7 @@ import gymnasium
 from rlplastic import options
 from rlplastic.envs.scalar import ShiftedEnv, SingleCopy
 from rlplastic.errors import UsageError, unknown
-from rlplastic.suite import load_suite, suite_files
+from rlplastic.suite import full_schedule, load_suite, suite_files
 
 
 def make_shifted(
@@ -50,11 +50,11 @@ def make_shifted(
         raise UsageError(f"render_mode {render_mode!r}: streams are not rendered; only None")
     task, budget = tracks[track], loaded.budgets["small"]
     where = f"{suite}/{base}-{track}"
-    schedule = {
-        **task.schedule,
-        "period": max(budget.period.values()) if period is None else period,
-        "phases": budget.phases if phases is None else phases,
-    }
+    schedule = full_schedule(
+        task.schedule,
+        max(budget.period.values()) if period is None else period,
+        budget.phases if phases is None else phases,
+    )
     return ShiftedEnv(
         SingleCopy(options.build("environment", task.base, where).make(1)),
         [options.build("shift", shift, where) for shift in task.shifts],

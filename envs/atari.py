@@ -1,8 +1,10 @@
 """Atari games on ALE's own vector environment.
 
-Protocol of Machado et al. (arXiv 1709.06009) and Dopamine: sticky actions 0.25, frame skip 4, an
-episode ends at game over (not at a lost life), 84 x 84 grey frames with max-pooling over the last
-two, four of them stacked. Frames come single; the stream shifts and stacks them.
+Sticky actions 0.25 and an episode that ends at game over, not at a lost life, as Machado et al.
+recommend (arXiv 1709.06009); up to 30 no-ops at the start and FIRE where a game needs it, as in
+Mnih et al. (2015); the game's minimal action set, frame skip 4, 84 x 84 grey frames with
+max-pooling over the last two, four of them stacked. Frames come single; the stream shifts and
+stacks them.
 """
 
 from __future__ import annotations
@@ -67,14 +69,16 @@ class Atari:
     Attributes:
         game: ALE's name of the game.
         sticky: Probability that ALE repeats the last action (arXiv 1709.06009, Sec. 5).
+        noops: Most no-ops at the start of an episode, drawn uniformly (Mnih et al. 2015).
         max_frames: Emulator frames after which an episode is truncated.
     """
 
     frame_skip: ClassVar[int] = 4
-    time_limit: ClassVar[int] = 27_000
+    time_limit: ClassVar[int | None] = None  # in practice games end earlier
 
     game: str
     sticky: Annotated[float, Ge(0), Le(1)] = 0.25
+    noops: Annotated[int, Ge(0)] = 30
     max_frames: Annotated[int, Ge(4)] = 108_000
 
     def __post_init__(self) -> None:
@@ -94,6 +98,8 @@ class Atari:
                 frameskip=self.frame_skip,
                 repeat_action_probability=self.sticky,
                 max_num_frames_per_episode=self.max_frames,
+                noop_max=self.noops,
+                use_fire_reset=True,
                 reward_clipping=False,
                 episodic_life=False,
                 autoreset_mode=AutoresetMode.SAME_STEP,

@@ -7,13 +7,17 @@ To add one: a frozen dataclass in its family's file, with the decorator, any of 
     class Offset(Shift):
         \"\"\"Add a constant vector to every observation.\"\"\"
 
-        sigma: Annotated[float, Ge(0)] = 2.0
+        on: ClassVar[str] = "observation"
+        sigma: Annotated[float, Gt(0)] = 2.0
+
+        def space(self, space):                  # the union over the worlds, if it is another
+            return Box(-np.inf, np.inf, space.shape, space.dtype)
 
         def draw(self, rng):                     # the content of one world
             return rng.normal(0.0, self.sigma, self.base.observation_space.shape)
 
         def observation(self, frames, world):    # [copies, ...], [copies]
-            return frames + self.content(world)
+            return (frames + self.content(world)).astype(frames.dtype)
 
 A method sees only copies that are in a world other than 0, so world 0 is the unshifted
 environment whatever the shift does.

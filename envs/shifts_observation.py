@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 from gymnasium import spaces
 
 from rlplastic.envs.copies import Array
@@ -30,7 +30,7 @@ class Offset(Shift):
 
     on: ClassVar[str] = "observation"
 
-    sigma: Annotated[float, Ge(0)] = 2.0
+    sigma: Annotated[float, Gt(0)] = 2.0
 
     def check(self) -> None:
         """Only vectors of floats can be moved."""
@@ -41,6 +41,10 @@ class Offset(Shift):
     def space(self, space: spaces.Space[Any]) -> spaces.Space[Any]:
         """Unbounded: offsets are."""
         return spaces.Box(-np.inf, np.inf, space.shape or (), np.dtype(space.dtype).type)
+
+    def neutral(self) -> Array:
+        """No move."""
+        return np.zeros(self.base.observation_space.shape or ())
 
     def draw(self, rng: np.random.Generator) -> Array:
         """The vector."""

@@ -29,6 +29,7 @@ from rlplastic.envs.shifts import Shift
 from rlplastic.errors import UsageError
 
 Boundary = Literal["truncate", "episode", "step"]
+_EVALUATION = 0x4556414C  # keeps evaluation apart from training
 _RESETS = 0x5245534554  # keeps the seeds of resets apart from the draws of contents
 
 
@@ -43,10 +44,12 @@ class Stream(VecEnv):
         schedule: When the world changes.
         seed: Fixes the contents of the worlds and the resets.
         boundary: When a copy enters the new world: ``truncate`` at once, ending its episode;
-            ``episode`` at its next own reset; ``step`` at once, in mid-episode.
+            ``episode`` at its next own reset; ``step`` in mid-episode: the frame that the last
+            step of a phase led to is still the old world's, all after it are the new one's.
         clip_reward: Pay the learner the sign of the reward; the recorded returns are not clipped.
         ticks: Clock steps that one step of all copies takes, if not the number of copies.
         first_copy: Index of the first copy here, where others are stepped elsewhere.
+        reset_key: What the seeds of resets are derived from, if not the stream's seed.
         listener: Called with each finished `Episode`.
 
     Raises:
@@ -65,6 +68,7 @@ class Stream(VecEnv):
         clip_reward: bool = False,
         ticks: int | None = None,
         first_copy: int = 0,
+        reset_key: tuple[int, ...] = (),
         listener: Callable[[Episode], None] | None = None,
     ) -> None:
         self.base = base
@@ -74,6 +78,7 @@ class Stream(VecEnv):
         self.clip_reward = clip_reward
         self.ticks = base.num_copies if ticks is None else ticks
         self.first_copy = first_copy
+        self.reset_key = reset_key or (seed,)
         self.listener = listener
         self._unbound = tuple(shifts)
         self.shifts = tuple(shift.bind(base, seed, i) for i, shift in enumerate(shifts))
@@ -112,13 +117,17 @@ class Stream(VecEnv):
         self._worlds = np.full(self.base.num_copies, self.schedule.world(phase))
         self._configure()
 
-    def at(self, world: int, base: Copies, *, seed: int | None = None) -> Stream:
-        """The frozen environment of one world, for evaluation, on copies of its own."""
+    def at(self, world: int, base: Copies, *, seed: int = 0) -> Stream:
+        """The frozen environment of one world, for evaluation, on copies of its own.
+
+        Its world is this stream's; its resets, fixed by `seed`, are none of this stream's.
+        """
         return Stream(
             base,
             self._unbound,
-            Listed(period=2**62, worlds=(world,)),
-            seed=self.stream_seed if seed is None else seed,
+            Listed(period=base.num_copies * 2**40, worlds=(world,)),
+            seed=self.stream_seed,
+            reset_key=(self.stream_seed, world, seed, _EVALUATION),
             clip_reward=self.clip_reward,
         )
 
@@ -129,6 +138,7 @@ class Stream(VecEnv):
         if seeds is None and self.clock == self.schedule.start(self._phase):
             seeds = self._derived_seeds(self._phase)
         frames = self.base.reset(seeds)
+        self._worlds = np.full(self.num_envs, self.schedule.world(self._phase))
         self._open_episodes(np.ones(self.num_envs, dtype=bool))
         self.reset_infos = [{} for _ in range(self.num_envs)]
         return self._first(self._see(frames, self._worlds), self._worlds)
@@ -284,7 +294,7 @@ class Stream(VecEnv):
         return [
             int(np.random.SeedSequence(words).generate_state(1)[0] >> 1)
             for words in (
-                [_RESETS, self.stream_seed, phase, self.first_copy + copy]
+                [_RESETS, *self.reset_key, phase, self.first_copy + copy]
                 for copy in range(self.base.num_copies)
             )
         ]
@@ -321,6 +331,12 @@ class Stream(VecEnv):
                 )
         if not self.shifts:
             return
+        for phase in range(1, self.schedule.phases):
+            if self.schedule.world(phase) == self.schedule.world(phase - 1):
+                raise UsageError(
+                    f"phases {phase - 1} and {phase} are both in world "
+                    f"{self.schedule.world(phase)}; consecutive worlds must differ"
+                )
         highest = max(worlds_of(self.schedule))
         for shift in self.shifts:
             if shift.worlds is not None and highest >= shift.worlds:

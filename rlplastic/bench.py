@@ -159,7 +159,10 @@ def _build_agent(cell: Cell, stream: Stream) -> None:
         interventions = runner.build_interventions(cell)
         # on the CPU and with a small replay memory, since it is thrown away
         horizon = min(cell.period, 1_000)
-        config.build(stream, seed=0, interventions=interventions, device="cpu", horizon=horizon)
+        agent = config.build(
+            stream, seed=0, interventions=interventions, device="cpu", horizon=horizon
+        )
+        interventions.check(agent)
 
 
 @contextmanager

@@ -124,7 +124,9 @@ def reg_label(specs: list[dict[str, Any]]) -> str:
     """The shortest text that `parse_reg` reads back: ``none``, ``layernorm+sam:rho=0.1``."""
     parts = []
     for spec in specs:
-        default = spec_of(registry.load("intervention", spec["name"])())
-        changed = [f"{key}={value}" for key, value in spec.items() if default[key] != value]
+        config = registry.load("intervention", spec["name"])
+        default = {field.name: _plain(field.default) for field in dataclasses.fields(config)}
+        given = {key: value for key, value in spec.items() if key != "name"}
+        changed = [f"{key}={value}" for key, value in given.items() if default[key] != value]
         parts.append(":".join([spec["name"], *changed]))
     return "+".join(parts) or "none"

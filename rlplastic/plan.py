@@ -10,7 +10,7 @@ from typing import Any
 from rlplastic import options, registry
 from rlplastic.cell import Cell
 from rlplastic.errors import UsageError, unknown
-from rlplastic.suite import Budget, Suite, Task, load_suite, preset
+from rlplastic.suite import Budget, Suite, Task, full_schedule, load_suite, preset
 
 BYTES_PER_CELL = 400_000
 BYTES_PER_EPISODE = 150
@@ -97,7 +97,7 @@ def make_plan(request: Request) -> Plan:
     arms = _arms(request.regs)
     cells: list[Cell] = []
     for name, task in tasks.items():
-        cells += _random_cells(suite, budget, name, task)
+        cells += _random_cells(suite, budget, name, task, seeds)
     for agent in agents:
         for name, task in tasks.items():
             parts = _parts(suite, budget, name, task, agent, settings.get(agent, {}))
@@ -187,7 +187,7 @@ def _parts(
         )
     hyperparameters = options.spec_of(config)
     hyperparameters.pop("name")
-    schedule = {**task.schedule, "period": period, "phases": budget.phases}
+    schedule = full_schedule(task.schedule, period, budget.phases)
     return {
         "stream": _stream(suite, name, task, schedule),
         "hyperparameters": hyperparameters,
@@ -207,31 +207,40 @@ def _stream(suite: Suite, name: str, task: Task, schedule: Mapping[str, Any]) ->
     }
 
 
-def _random_cells(suite: Suite, budget: Budget, name: str, task: Task) -> list[Cell]:
-    """The random reference of a task: one phase in each world that can change its return."""
+def _random_cells(
+    suite: Suite, budget: Budget, name: str, task: Task, seeds: Sequence[int]
+) -> list[Cell]:
+    """The random reference of a task: one phase in each world that can change its return.
+
+    One cell stands for all seeds, unless what a world pays is drawn anew for each seed.
+    """
     from rlplastic.envs.schedules import worlds_of
+    from rlplastic.envs.shifts import Shift
 
     if "random" not in budget.period:
         raise UsageError(f"suite {suite.name!r}: every budget needs a period for 'random'")
     period = max(budget.period.values())
     where = f"suite {suite.name!r}, task {name!r}"
-    spec = {**task.schedule, "period": period, "phases": budget.phases}
-    shifts = [registry.find("shift", shift["name"]) for shift in task.shifts]
-    blind = all(shift.traits.get("on") in ("observation", "target") for shift in shifts)
-    worlds = [0] if blind else worlds_of(options.build("schedule", spec, where))
+    spec = full_schedule(task.schedule, period, budget.phases)
+    shifts = [registry.load("shift", shift["name"]) for shift in task.shifts]
+    seen = [shift for shift in shifts if shift.on not in ("observation", "target")]
+    worlds = worlds_of(options.build("schedule", spec, where)) if seen else [0]
+    drawn = any(shift.draw is not Shift.draw for shift in seen)
     parts = _parts(suite, budget, name, task, "random", {})
     schedule = {"name": "list", "period": budget.period["random"], "worlds": worlds}
     parts["stream"] = _stream(suite, name, task, schedule)
-    cell = Cell(
-        suite=suite.name,
-        task=name,
-        agent="random",
-        reg="none",
-        seed=0,
-        plugins=registry.plugins(),
-        **parts,
-    )
-    return [cell]
+    return [
+        Cell(
+            suite=suite.name,
+            task=name,
+            agent="random",
+            reg="none",
+            seed=seed,
+            plugins=registry.plugins(),
+            **parts,
+        )
+        for seed in (seeds if drawn else [0])
+    ]
 
 
 def _settings(request: Request) -> dict[str, dict[str, Any]]:
@@ -305,4 +314,7 @@ def _notes(
         ]
         if dull:
             notes.append(f"not measurable for {agent}, shown but not counted: {', '.join(dull)}")
+        unscaled = [name for name, task in tasks.items() if agent not in task.agents]
+        if unscaled:
+            notes.append(f"no pilot of {agent}, so no scale and no score: {', '.join(unscaled)}")
     return notes

@@ -64,7 +64,12 @@ def check_folder(plan: Plan, folder: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read: {error}") from error
-    _refuse_mixture(plan, old, folder)
+    try:
+        _refuse_mixture(plan, old, folder)
+    except (KeyError, TypeError, AttributeError):
+        raise UsageError(
+            f"{path}: is not the plan of a results folder; choose another --out"
+        ) from None
     return old
 
 

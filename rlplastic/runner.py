@@ -28,6 +28,7 @@ from rlplastic.probes import measure
 Progress = Callable[[dict[str, Any]], None]
 LOGS_PER_PHASE = 100
 PROBES_PER_PHASE = 10
+LARGEST_WEIGHT = 1e18
 
 
 class NoUpdates(Exception):
@@ -117,6 +118,11 @@ def run_cell(
                 raise NoUpdates(f"not one update in {steps} steps; is learning_starts too large?")
     except Diverged as error:
         status, reason = "diverged", str(error)
+    except ValueError as error:
+        # torch's distributions refuse logits that are not finite before any gradient is taken
+        if agent is None or parameters_are_sound(agent):
+            raise
+        status, reason = "diverged", f"weights beyond float32: {str(error).partition(chr(10))[0]}"
     finally:
         logger.close()
         stream.close()
@@ -131,6 +137,13 @@ def run_cell(
         digest=parameter_digest(agent),
     )
     return status
+
+
+def parameters_are_sound(agent: Any) -> bool:
+    """True if no parameter is NaN, infinite, or so large that a product of two would overflow."""
+    return all(
+        bool((parameter.detach().abs() < LARGEST_WEIGHT).all()) for parameter in agent.scope("all")
+    )
 
 
 def parameter_digest(agent: Any) -> str:
@@ -209,7 +222,6 @@ class Watch:
     def end_life(self) -> None:
         """The agent's last phase is over."""
         self._close_phase()
-        self._probe("before")
 
     @property
     def updates(self) -> int:
@@ -221,7 +233,6 @@ class Watch:
         if self.stream.phase != self.phase:
             # Order of events at a boundary: close, probe, clear and tell the oracles, probe.
             self._close_phase()
-            self._probe("before")
             self.agent.at_shift(self.stream.phase, self.cell.replay)
             self._begin_phase(updates=self.agent.num_updates)
             self._probe("after")
@@ -249,7 +260,7 @@ class Watch:
 
     def _begin_phase(self, updates: int) -> None:
         self.phase = self.stream.phase
-        self.world = int(self.stream.worlds[0])
+        self.world = self.stream.schedule.world(self.phase)
         self._updates = updates
         self._start = self.clock
         self._began = time.monotonic()
@@ -269,6 +280,7 @@ class Watch:
         )
         seconds = time.monotonic() - self._began
         self.folder.timing(phase=self.phase, seconds=seconds, steps=self.clock - self._start)
+        self._probe("before")
         self._log()
         self.folder.flush()
 
@@ -285,7 +297,7 @@ class Watch:
             return
         for name, value in measure(self.agent).items():
             if not math.isfinite(value):
-                raise Diverged(f"probe {name} is {value} at step {self.clock}")
+                continue  # a probe looks on: it is the learner's own gradient that ends a cell
             self.folder.row(
                 kind="probe",
                 phase=self.phase,

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt
 from pydantic import ConfigDict
 
-from rlplastic import options
+from rlplastic import options, registry
 from rlplastic.errors import UsageError, unknown
 
 ROOT = Path(__file__).parent
@@ -91,6 +91,14 @@ class Task:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
+    def __post_init__(self) -> None:
+        """Every part must say which it is."""
+        for part in (self.base, self.schedule, *self.shifts):
+            if not isinstance(part.get("name"), str):
+                raise UsageError(
+                    f"base, schedule and shifts need a name, as {{name = '...'}}: {part}"
+                )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
@@ -155,6 +163,19 @@ class Suite:
         }
 
 
+def full_schedule(spec: Mapping[str, Any], period: int, phases: int) -> dict[str, Any]:
+    """A task's schedule with its period, and its number of phases where it does not list them."""
+    full = {**spec, "period": period}
+    if any(field.name == "phases" for field in registry.find("schedule", spec["name"]).fields):
+        full["phases"] = phases
+    elif len(spec.get("worlds", ())) != phases:
+        raise UsageError(
+            f"schedule {spec['name']!r} has {len(spec.get('worlds', ()))} phases, "
+            f"the budget has {phases}; they must be as many"
+        )
+    return full
+
+
 def suite_files() -> dict[str, Path]:
     """The suites that come with the package, by name."""
     return {path.stem: path for path in sorted((ROOT / "benchmarks").glob("*.toml"))}
@@ -180,6 +201,9 @@ def load_suite(name: str) -> Suite:
                     f"suite {path.stem!r}: {kind} {word!r} becomes the name of a folder: letters, "
                     "digits, '.', '_' and '-' only, and not '.' first"
                 )
+    tables = [budget.hyperparameters for budget in suite.budgets.values()]
+    for agent in {agent for table in tables for agent in table}:
+        registry.find("agent", agent)
     return suite
 
 

@@ -11,7 +11,7 @@ from synthetic_records import episode, phase
 
 from rlplastic import registry
 from rlplastic.metrics import curve, l2metrics, recovery, score, trend
-from rlplastic.metrics.curve import Case, Curve
+from rlplastic.metrics.curve import Case, Curve, return_curve
 from rlplastic.metrics.study import Study
 from rlplastic.reading import read
 from rlplastic.record import Episodes, Phase
@@ -518,3 +518,29 @@ def test_the_task_is_in_the_headline_by_the_suites_word_alone(tmp_path):
     dull = {"ppo": {"scale": 100.0, "measurable": False, "note": "no headroom"}}
     assert not suite(tmp_path / "b", [CHANCE, NONE, FRESH], agents=dull).measurable(TASK, "ppo")
     assert not suite(tmp_path / "c", [CHANCE, NONE, FRESH], agents={}).measurable(TASK, "ppo")
+
+
+def test_a_newborn_and_a_life_that_play_equally_well_end_equally_well():
+    """Copies that balance to the limit of 500 from the middle on; the boundary cuts the last."""
+
+    def played(learning: int) -> list[dict[str, object]]:
+        rows, period, copies = [], 61_440, 8
+        for copy in range(copies):
+            clock, number = 0, 0
+            while clock < period:
+                length = 20 if clock < learning else 500
+                end = clock + length * copies
+                cut, end = end > period, min(end, period)
+                length = (end - clock) // copies
+                rows.append(
+                    {"phase": 0, "world": 0, "begin": clock, "end": end, "copy": copy,
+                     "length": length, "return": float(length), "base_return": float(length),
+                     "cut": cut}
+                )  # fmt: skip
+                clock, number = end, number + 1
+        return rows
+
+    phase = Phase(phase=0, world=0, begin=0, end=61_440, updates=1)
+    curves = [return_curve(Episodes.of(played(steps)), phase, 500.0) for steps in (0, 30_720)]
+    assert [curve.end_level for curve in curves if curve] == [500.0, 500.0]
+    assert [curve.values[-1] for curve in curves if curve] == [500.0, 500.0]

@@ -181,6 +181,14 @@ def test_a_broken_learner_is_recorded_as_diverged_with_what_it_did_before(tmp_pa
     assert len(of_phase(rows, 0, ("phase",))) == 1
 
 
+def test_weights_beyond_float32_are_a_divergence_even_where_torch_refuses_their_logits(tmp_path):
+    cell = cell_of("ppo")
+    cell = replace(cell, hyperparameters={**cell.hyperparameters, "learning_rate": 1e30})
+    status, _, done = run(cell, tmp_path)
+    assert status == "diverged"
+    assert done["phase"] == 0
+
+
 def test_a_finished_cell_is_not_touched_and_an_interrupted_one_starts_anew(tmp_path):
     cell = cell_of("dqn", phases=1)
     _, rows, done = run(cell, tmp_path / "a")

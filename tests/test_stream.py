@@ -278,6 +278,30 @@ def test_the_frozen_environment_of_a_world_shows_that_world_for_ever():
     assert (frozen.worlds == 3).all()
 
 
+def test_an_evaluation_has_the_worlds_of_its_stream_and_resets_of_its_own():
+    stream = Stream(CartPole().make(1), [Offset()], Periodic(period=50, phases=3), seed=2)
+    frozen = [stream.at(1, CartPole().make(5), seed=seed) for seed in (0, 0, 1)]
+    offset = stream.shifts[0].content(np.array([1]))[0]
+    firsts = [one.reset() for one in frozen]
+    np.testing.assert_array_equal(firsts[0], firsts[1])
+    assert not np.allclose(firsts[0], firsts[2])
+    for first in firsts:
+        assert (np.abs(first - offset) <= 0.051).all()  # CartPole starts within 0.05 of zero
+    stream.begin(1)
+    assert not np.allclose(firsts[0][0], stream.reset()[0])
+
+
+def test_an_explicit_reset_enters_the_world_of_the_present_phase():
+    stream = Stream(
+        Counter(), [Sign()], Cyclic(period=4, phases=2, worlds=2), boundary="episode", seed=0
+    )
+    stream.reset()
+    list(steps(stream, 5))
+    assert (stream.phase, stream.worlds[0]) == (1, 0)
+    stream.reset()
+    assert stream.worlds[0] == 1
+
+
 def test_seeding_from_outside_changes_nothing():
     a, b = (Stream(CartPole().make(2), [Offset()], Periodic(period=20, phases=2)) for _ in "ab")
     b.seed(1234)
@@ -468,6 +492,7 @@ def test_contents_depend_on_seed_and_world_alone_and_memory_does_not_grow():
             "needs boundary 'truncate'",
         ),
         (lambda: Cyclic(period=4, phases=2, worlds=2, first=1), "fewer than two"),
+        (lambda: Stream(Counter(), [Offset()], Listed(period=4, worlds=(0, 1, 1))), "must differ"),
         (lambda: Stream(Counter(), [], Periodic(period=4, phases=2)).begin(2), "phases 0 to 1"),
     ],
 )

@@ -16,6 +16,7 @@ whose fields are its hyper-parameters, any of the hooks::
 
 ===================  =============================================================================
 ``build``            before construction: layers, activations, normalisation
+``check``            refuse an agent it cannot work on, before anything is written
 ``penalty``          a tensor added to the critic's term
 ``gradient``         how loss terms become gradients (one intervention of an arm at most)
 ``optimizer``        which optimizer (one at most)
@@ -86,6 +87,9 @@ class Intervention:
         """The policy's keyword arguments, changed; called before construction."""
         return policy_kwargs
 
+    def check(self, agent: Learner) -> None:
+        """Raise `UsageError` if it cannot work on this agent; called before anything is written."""
+
     def penalty(self, agent: Learner) -> Tensor | None:
         """A tensor to add to the critic's loss term."""
         return None
@@ -135,6 +139,11 @@ class Interventions:
         self._gradient = next((m.gradient for m in self.members if overrides(m, "gradient")), None)
         self._penalties = [m.penalty for m in self.members if overrides(m, "penalty")]
         self._after = [m.after_update for m in self.members if overrides(m, "after_update")]
+
+    def check(self, agent: Learner) -> None:
+        """Every member's check."""
+        for member in self.members:
+            member.check(agent)
 
     @property
     def oracle(self) -> bool:

@@ -11,4 +11,4 @@ from rlplastic.registry import intervention
 @intervention("none")
 @dataclass(frozen=True, kw_only=True)
 class Nothing(Intervention):
-    """Nothing: the agent as stable-baselines3 has it, byte for byte."""
+    """Nothing: the agent as stable-baselines3 has it."""

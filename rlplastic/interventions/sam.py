@@ -53,6 +53,10 @@ class SAM(Intervention):
             return self.rho
         return self.rho * min(1.0, (num_updates + 1) / self.warmup)
 
+    def check(self, agent: Learner) -> None:
+        """The scope must have parameters."""
+        agent.scope(self.scope)
+
     def gradient(self, agent: Learner, losses: Losses) -> dict[str, Tensor]:
         """The critic's gradient at w + ε, plus the other terms' at w."""
         import torch

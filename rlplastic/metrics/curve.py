@@ -116,16 +116,27 @@ def num_bins(steps: int, longest: float) -> int:
     return max(1, min(MOST_BINS, int(steps // (EPISODES_PER_BIN * longest))))
 
 
-def counted(length: IntArray, cut: BoolArray) -> BoolArray:
+def counted(length: IntArray, cut: BoolArray, late: BoolArray) -> BoolArray:
     """Which episodes of a phase count.
 
     Finished ones do. One that the boundary cut counts with its partial return only if it is at
     least as long as the phase's median: a short stump says nothing, but a long one left out would
-    hide the best episodes of the phase. Without any finished episode all partial returns count.
+    hide the best episodes of the phase. It must also be as long as the median of those that
+    finished in the last part: the phase of a newborn is full of short first episodes, beside which
+    every stump of its long later ones would count, and it would seem to end lower than a life that
+    plays equally well. Without any finished episode all partial returns count.
+
+    Args:
+        length: Steps of each episode.
+        cut: Which of them the boundary cut.
+        late: Which of them ended in the last part of the phase.
     """
     if cut.all():
         return np.ones_like(cut)
-    return ~cut | (length >= np.median(length[~cut]))
+    least = np.median(length[~cut])
+    if (late & ~cut).any():
+        least = max(least, np.median(length[late & ~cut]))
+    return ~cut | (length >= least)
 
 
 def return_curve(episodes: Episodes, phase: Phase, longest: float) -> Curve | None:
@@ -139,8 +150,9 @@ def return_curve(episodes: Episodes, phase: Phase, longest: float) -> Curve | No
     inside = episodes.where(episodes.phase == phase.phase)
     if not len(inside):
         return None
-    inside = inside.where(counted(inside.length, inside.cut))
     steps = phase.end - phase.begin
+    late = inside.end > phase.end - LAST_PART * steps
+    inside = inside.where(counted(inside.length, inside.cut, late))
     bins = num_bins(steps, longest)
     place = np.clip((inside.begin - phase.begin) * bins // steps, 0, bins - 1)
     late = inside.end > phase.end - LAST_PART * steps

@@ -1,4 +1,4 @@
-"""A plugin agent for the toy `Cue`: what its first step teaches it, it does for the rest of its life.
+"""A plugin agent for the toy `Cue`: what its first step teaches it, it does all its life.
 
 It names the side of the cue as world 0 wants it; if its very first answer is not paid, it answers
 the other way round from then on. So a newborn is right from its second step in every world, and a
