@@ -187,7 +187,7 @@ REFUSED = [
     ([*BENCH, "--set", "dqn.hidden=[64"], "write [64,64]"),
     ([*BENCH, "--set", "ppo.gamma=0.9"], "Did you mean 'dqn'?"),
     ([*BENCH, "--set", "dqn.train_freq=3"], "not a multiple of its rollout"),
-    ([*BENCH, "--set", "dqn.learning_starts=256"], "leaves no updates"),
+    ([*BENCH, "--set", "dqn.learning_starts=256"], "nearest valid: 12"),
     ([*BENCH, "--plugin", "nowhere.py"], "not a Python file"),
     ([*BENCH, "--out", running.TINY], "is not a folder"),
     ([*BENCH, "--out", "/proc/results"], "/proc/results: cannot be written"),
