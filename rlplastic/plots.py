@@ -132,17 +132,20 @@ def lines(
     with _panel(title, x_label, y_label) as axes:
         for one in series:
             center, low, high = mean_band(one.values, np.random.default_rng(SEED))
+            alone = len(one.x) == 1  # a line of one point would not be seen
             axes.plot(
                 one.x,
                 center,
                 color=one.style.color,
                 linestyle=(0, (3, 2)) if one.newborn else one.style.line,
-                marker=one.style.marker if marked and not one.newborn else None,
+                marker=one.style.marker if alone or (marked and not one.newborn) else None,
                 markersize=3.5,
-                markerfacecolor=one.style.face,
+                markerfacecolor="none" if one.newborn else one.style.face,
                 label=one.label,
             )
-            if len(one.values) > 1:
+            if alone:
+                axes.vlines(one.x, low, high, color=one.style.color, alpha=0.4)
+            elif len(one.values) > 1:
                 axes.fill_between(one.x, low, high, color=one.style.color, alpha=0.16, linewidth=0)
         if random is not None:
             axes.axhline(random, color=INK, linewidth=1, linestyle=":", label="random")
