@@ -247,12 +247,15 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Copy report.html to this file.")
     ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Write each figure as an SVG file into this folder.")
+    ] = None,
 ) -> None:
     """Write report.html, report.md and results.csv anew."""
     from rlplastic import store
     from rlplastic.report import write_report
 
-    path = write_report(folder)
+    path = write_report(folder, figures)
     if output is not None:
         path = store.write_text(output, path.read_text(encoding="utf-8"))
     print(path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,12 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, figures: Path | None = None) -> Path:
     """Write report.html, report.md and results.csv into a results folder.
 
     Args:
         folder: A folder with a plan.json; its cells may be unfinished.
+        figures: Another folder, where each figure is written as an SVG file of its own.
 
     Returns:
         The path of report.html.
@@ -45,6 +47,9 @@ def write_report(folder: Path) -> Path:
     store.write_text(folder / "results.csv", _csv(tables.tidy(study)))
     store.write_text(folder / "report.md", _template("report.md", escape=False).render(context))
     html = _template("report.html", escape=True).render(context)
+    if figures is not None:
+        for name, svg in _figures(context).items():
+            store.write_text(figures / f"{name}.svg", svg)
     return store.write_text(folder / "report.html", html)
 
 
@@ -90,6 +95,19 @@ def _agent(study: Study, agent: str) -> dict[str, Any]:
         "tasks": tables.tasks(study, summary),
         "completeness": tables.completeness(study, summary),
         "incidents": tables.incidents(study, summary),
+    }
+
+
+def _figures(context: dict[str, Any]) -> dict[str, str]:
+    """Every figure as a file that needs no page: with the palette and a ground of its own."""
+    palette = (TEMPLATES / "palette.css").read_text(encoding="utf-8")
+    own = "svg { color: var(--ink); background: var(--paper); font-family: sans-serif; }"
+    style = f"<style>\n{palette}{own}\n</style>"
+    return {
+        name: re.sub(r"(<svg[^>]*>)", rf"\1{style}", svg, count=1) + "\n"
+        for agent in context["agents"]
+        for kind in ("intervals", "curves", "profiles", "distributions")
+        for name, svg in agent[kind].items()
     }
 
 

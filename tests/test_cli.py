@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import running
@@ -27,7 +29,7 @@ FLAGS = {
     "--plugin --json --help",
     "ls": "--plugin --help",
     "status": "--help",
-    "report": "--output --help",
+    "report": "--output --figures --help",
     "doctor": "--out --plugin --help",
 }
 CUE = f"{running.TINY}/Cue-observation"
@@ -454,6 +456,26 @@ def test_report_can_be_copied_elsewhere(results: Path, call: Call, tmp_path: Pat
     assert out == f"{tmp_path}/new/copy.html\n"
     copy = (tmp_path / "new" / "copy.html").read_bytes()
     assert copy == (results / "report.html").read_bytes()
+
+
+def test_each_figure_can_be_written_as_a_file_that_needs_no_page(
+    results: Path, call: Call, tmp_path: Path
+) -> None:
+    before = running.contents(results)
+    code, _, _ = call("report", results, "--figures", tmp_path / "figures")
+    assert code == 0
+    assert {n: d for n, (d, _) in running.contents(results).items()} == {
+        n: d for n, (d, _) in before.items()
+    }
+    files = sorted((tmp_path / "figures").iterdir())
+    page = (results / "report.html").read_text(encoding="utf-8")
+    assert len(files) == page.count("<figure>") > 3
+    for file in files:
+        root = ElementTree.fromstring(file.read_bytes())  # noqa: S314 (written just now by us)
+        assert root.tag == "{http://www.w3.org/2000/svg}svg", file
+        text = file.read_text(encoding="utf-8")
+        used = set(re.findall(r"var\(--([a-z]+)\)", text))
+        assert {"ink", "paper", "faint"} <= used <= set(re.findall(r"--([a-z]+):", text)), file
 
 
 def test_doctor_finds_nothing_here_and_a_folder_that_cannot_be_written(

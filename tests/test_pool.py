@@ -134,7 +134,7 @@ def test_a_killed_fork_server_leaves_no_second_writer_and_is_replaced(tmp_path: 
 
     class Killer(Told):
         def moved(self, cell: Cell, *, phase: int, step: int, speed: float) -> None:
-            if not killed:
+            if not killed and cell.agent == "dqn":  # random play ends before it can be killed
                 killed.append(process_of(cell.id))
                 os.kill(server(), signal.SIGKILL)
 

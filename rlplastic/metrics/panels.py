@@ -1,4 +1,4 @@
-"""Which records make which figure of a report."""
+"""Which records make which figure of a report. Each function returns figures by name."""
 
 from __future__ import annotations
 
@@ -17,25 +17,23 @@ from rlplastic.record import FloatArray
 
 POINTS = 100  # of an aligned curve, at most
 Looks = dict[str, plots.Style]
+Figures = dict[str, str]  # name, which is unique in a report and could name a file -> SVG
 Draw = Callable[[Study, Summary, str, Looks, str], str]
 
 
-def intervals(summary: Summary, looks: Looks) -> list[str]:
+def intervals(summary: Summary, looks: Looks) -> Figures:
     """S and P of each arm, and their differences to ``none``."""
     scores = {
         "S": {arm.reg: arm.plasticity for arm in summary.arms if arm.plasticity},
         "P": {arm.reg: arm.performance for arm in summary.arms if arm.performance},
     }
     prefix = identifier(summary.agent)
-    found = []
+    found = {}
     for name, x_label, at in (("S", "plasticity S, IQM", 1.0), ("P", "performance P, IQM", 0.0)):
         rows = {reg: (score.iqm, looks[reg]) for reg, score in scores[name].items()}
         if rows:
-            found.append(
-                plots.intervals(
-                    f"{prefix}-{name}", f"{name} of each arm", rows, x_label=x_label, at=at
-                )
-            )
+            title, key = f"{name} of each arm", f"{prefix}-{name}"
+            found[key] = plots.intervals(key, title, rows, x_label=x_label, at=at)
     for name, x_label in (("S", "S − S of none, IQM"), ("P", "P − P of none, IQM")):  # noqa: RUF001
         gains = {
             reg: (score.difference, looks[reg])
@@ -43,21 +41,22 @@ def intervals(summary: Summary, looks: Looks) -> list[str]:
             if score.difference is not None
         }
         if gains:
-            title = f"{name} against none, paired"
-            figure = plots.intervals(f"{prefix}-{name}-gain", title, gains, x_label=x_label, at=0.0)
-            found.append(figure)
+            title, key = f"{name} against none, paired", f"{prefix}-{name}-gain"
+            found[key] = plots.intervals(key, title, gains, x_label=x_label, at=0.0)
     return found
 
 
-def panels(study: Study, summary: Summary, looks: Looks, draw: Draw) -> list[str]:
+def panels(study: Study, summary: Summary, looks: Looks, draw: Draw) -> Figures:
     """One panel for each task and intervention, with ``none`` beside it."""
     others = [arm.reg for arm in summary.arms if arm.reg != REFERENCE] or [REFERENCE]
-    found = []
+    kind = draw.__name__.removesuffix("_panel")
+    found = {}
     for number, (task, reg) in enumerate(itertools.product(summary.all_tasks, others)):
         regs = [arm.reg for arm in summary.arms if arm.reg in (REFERENCE, reg)]
-        name = f"{identifier(summary.agent)}-{draw.__name__}-{number}"
+        name = identifier(f"{summary.agent}-{kind}-{task}-{reg}-{number}")
         svg = draw(study, summary, task, {one: looks[one] for one in regs}, name)
-        found += [svg] if svg else []
+        if svg:
+            found[name] = svg
     return found
 
 
@@ -113,10 +112,10 @@ def phase_panel(study: Study, summary: Summary, task: str, looks: Looks, name: s
     )
 
 
-def distributions(study: Study, summary: Summary, looks: Looks) -> list[str]:
+def distributions(study: Study, summary: Summary, looks: Looks) -> Figures:
     """Recovered shifts over time (Kaplan-Meier), and the performance profiles of S and P."""
     prefix = identifier(summary.agent)
-    recovered, found = {}, []
+    recovered, found = {}, {}
     for arm in summary.arms:
         cells = itertools.product(summary.tasks, summary.seeds)
         cases = [study.case(task, summary.agent, arm.reg, seed) for task, seed in cells]
@@ -130,14 +129,14 @@ def distributions(study: Study, summary: Summary, looks: Looks) -> list[str]:
             ends = (np.array([0.0, *x, 1.0]), 1 - np.array([1.0, *alive, alive[-1]]))
             recovered[arm.reg] = (*ends, looks[arm.reg])
     if recovered:
-        svg = plots.steps(
-            f"{prefix}-recovered",
+        key = f"{prefix}-recovered"
+        found[key] = plots.steps(
+            key,
             "Recovered to 80 %",
             recovered,
             x_label="share of the phase",
             y_label="share of shifts",
         )
-        found.append(svg)
     for name in ("S", "P"):
         scores = {a.reg: a.plasticity if name == "S" else a.performance for a in summary.arms}
         known = {reg: score for reg, score in scores.items() if score is not None}
@@ -149,11 +148,8 @@ def distributions(study: Study, summary: Summary, looks: Looks) -> list[str]:
             reg: (x, performance_profile(s.matrix, x, np.random.default_rng(SEED))[0], looks[reg])
             for reg, s in known.items()
         }
-        title = f"Performance profile of {name}"
-        svg = plots.steps(
-            f"{prefix}-profile-{name}", title, profiles, x_label=name, y_label="share of runs above"
-        )
-        found.append(svg)
+        title, key = f"Performance profile of {name}", f"{prefix}-profile-{name}"
+        found[key] = plots.steps(key, title, profiles, x_label=name, y_label="share of runs above")
     return found
 
 
@@ -189,5 +185,5 @@ def _title(task: str, looks: Looks) -> str:
 
 
 def identifier(name: str) -> str:
-    """A name that can be an id inside the page."""
+    """A name that can be an id inside the page, and a file's."""
     return "".join(c if c.isascii() and c.isalnum() else "-" for c in name)
