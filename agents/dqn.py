@@ -130,6 +130,8 @@ class DQNConfig:
             the first actions of a life are uniformly random for as long.
         batch_size: Transitions of a minibatch.
         gamma: Discount.
+        n_steps: Rewards that a return sums before it bootstraps; fewer where an episode or a phase
+            ends (arXiv 1602.01783, Sec. 4; uncorrected for exploration, as in Rainbow, 1710.02298).
         train_freq: Steps of each copy between trainings.
         gradient_steps: Updates in a training.
         target_update_interval: Environment steps between copies to the target network.
@@ -150,6 +152,7 @@ class DQNConfig:
     learning_starts: Annotated[int, Ge(0)] = 100
     batch_size: Annotated[int, Ge(1)] = 32
     gamma: Annotated[float, Ge(0), Le(1)] = 0.99
+    n_steps: Annotated[int, Ge(1)] = 1
     train_freq: Annotated[int, Ge(1)] = 4
     gradient_steps: Annotated[int, Ge(1)] = 1
     target_update_interval: Annotated[int, Ge(1)] = 1_000
@@ -179,6 +182,7 @@ class DQNConfig:
             learning_starts=self.learning_starts,
             batch_size=self.batch_size,
             gamma=self.gamma,
+            n_steps=self.n_steps,
             train_freq=self.train_freq,
             gradient_steps=self.gradient_steps,
             target_update_interval=self.target_update_interval,

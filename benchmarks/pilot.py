@@ -8,15 +8,20 @@ For each task and agent: newborns of ``none`` in world 1 (world 0 where nothing 
 period of the budget ``small``, with five seeds that no bench uses; and random play in every world.
 It then rewrites the part of the suite's file below the line that says so: random levels, newborn
 curves, end levels, time to 80 %, the scale C_m (end level minus random) and whether the task is
-measurable (at least 4 of 5 newborns close half the gap from random to the stated reference).
+measurable (at least 4 of 5 newborns close half the gap from random to the stated reference). Tasks
+and agents that were not asked for keep what was measured of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+import tomllib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,29 +68,55 @@ def newborn_curves(study: Study, task: str, agent: str) -> list[Curve]:
     return found
 
 
-def table_of(task: Task, agent: str, curves: list[Curve], random: float) -> str:
-    """The TOML table of one task and agent."""
+def measured(task: Task, curves: list[Curve], random: float) -> dict[str, Any]:
+    """What is stated of one agent on a task: the fields of `rlplastic.suite.Pilot`."""
     ends = [curve.end_level for curve in curves]
     gained = float(np.mean(ends)) - random
     goal = task.reference if task.reference is not None else float(np.mean(ends))
-    halfway = random + 0.5 * (goal - random)
-    reached = sum(end >= halfway for end in ends)
-    times = [time_to(curve, random + 0.8 * (curve.end_level - random))[0] for curve in curves]
+    reached = sum(end >= random + 0.5 * (goal - random) for end in ends)
+    times = [time_to(curve, random + 0.8 * (curve.end_level - random)) for curve in curves]
+    time, period = float(np.median([time for time, _ in times])), curves[0].steps
     measurable = reached >= 4
     scale, source = gained, "pilot newborns' end level minus random"
     if not measurable:
         scale, source = goal - random, "reference minus random, since its newborns do not learn it"
-    lines = [
-        f"scale = {scale:.4g}",
-        f'scale_source = "{source}"',
-        f"measurable = {str(measurable).lower()}",
-        f"newborn_end = [{', '.join(f'{end:.4g}' for end in ends)}]",
-        *([f"newborn_t80 = {np.median(times) * curves[0].steps:.0f}"] if measurable else []),
-        f"newborn_curve = [{', '.join(f'{value:.4g}' for value in _tenths(curves))}]",
-        f'note = "{reached} of {len(ends)} newborns close half the gap from random ({random:.4g}) '
-        f'to {goal:g} within {curves[0].steps:,} steps"',
-    ]
-    return f"[tasks.{{name}}.agents.{agent}]\n" + "\n".join(lines) + "\n"
+    note = (
+        f"{reached} of {len(ends)} newborns close half the gap from random ({random:.4g}) "
+        f"to {goal:g} within {period:,} steps"
+    )
+    if measurable and time > 0.5:
+        note += "; the period is shorter than twice their time to 80 %"
+    censored = time == 1.0  # the median newborn does not hold that level: there is no time to state
+    return {
+        "scale": scale,
+        "scale_source": source,
+        "measurable": measurable,
+        "newborn_end": ends,
+        **({"newborn_t80": round(time * period)} if measurable and not censored else {}),
+        "newborn_curve": _tenths(curves),
+        "note": note,
+    }
+
+
+def text_of(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """The TOML of what was measured, with four significant digits."""
+    blocks = []
+    for name, facts in tasks.items():
+        tables = {f"tasks.{name}.random": facts["random"]}
+        tables |= {f"tasks.{name}.agents.{a}": facts["agents"][a] for a in facts.get("agents", {})}
+        for head, table in tables.items():
+            keys = (json.dumps(key) if key.isdigit() else key for key in table)
+            lines = [f"{k} = {_toml(v)}" for k, v in zip(keys, table.values(), strict=True)]
+            blocks.append("\n".join([f"[{head}]", *lines]) + "\n")
+    return "\n".join(blocks)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value)
 
 
 def _tenths(curves: list[Curve]) -> list[float]:
@@ -113,21 +144,22 @@ def main() -> int:
     results = read(folder)
     study = Study(results)
     path = suite_files()[suite.name]
-    kept = path.read_text(encoding="utf-8").partition(MARK)[0]
-    blocks = []
+    stated, _, before = path.read_text(encoding="utf-8").partition(MARK)
+    known = tomllib.loads(before).get("tasks", {})
     for name, task in suite.select([options.tasks]).items():
-        worlds = sorted(
-            {int(w) for w in results.records[(name, "random", "none", 0)].episodes.world}
-        )
-        levels = {world: study.random_level(name, SEEDS[0], world).value for world in worlds}
-        inside = ", ".join(f'"{world}" = {level:.4g}' for world, level in levels.items())
-        blocks.append(f"[tasks.{name}.random]\n{inside.replace(', ', chr(10))}\n")
+        worlds = results.records[(name, "random", "none", 0)].episodes.world
+        levels = {
+            int(world): study.random_level(name, SEEDS[0], int(world)).value
+            for world in np.unique(worlds)
+        }
+        facts = known.setdefault(name, {})
+        facts["random"] = {str(world): level for world, level in levels.items()}
         for agent in agents:
             curves = newborn_curves(study, name, agent)
-            blocks.append(
-                table_of(task, agent, curves, levels.get(1, levels[0])).replace("{name}", name)
-            )
-    store.write_text(path, kept + MARK + "\n" + "\n".join(blocks))
+            found = measured(task, curves, levels.get(1, levels[0]))
+            facts.setdefault("agents", {})[agent] = found
+    order = {name: known[name] for name in suite.tasks if name in known}
+    store.write_text(path, stated + MARK + "\n" + text_of(order))
     print(f"measured {len(plan.cells)} cells; wrote {path}")
     return 0
 
