@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rlplastic.errors import Diverged
-from rlplastic.interventions import Interventions
+from rlplastic.interventions import Interventions, total
 
 
 class Learner(Protocol):
@@ -25,6 +25,11 @@ class Learner(Protocol):
         """See `rlplastic.agents.networks.scope_of`."""
 
 
+def has_dropout(policy: nn.Module) -> bool:
+    """True if a forward pass draws masks: all passes of one update must then draw the same."""
+    return any(isinstance(m, nn.modules.dropout._DropoutNd) for m in policy.modules())
+
+
 class Minibatch:
     """The loss terms of one minibatch, as `rlplastic.interventions.Losses` asks for them.
 
@@ -34,8 +39,7 @@ class Minibatch:
 
     def __init__(self, policy: nn.Module, terms: Callable[[tuple[str, ...]], dict[str, Tensor]]):
         self._terms = terms
-        self._masked = any(isinstance(m, nn.modules.dropout._DropoutNd) for m in policy.modules())
-        self._masks = torch.get_rng_state() if self._masked else None
+        self._masks = torch.get_rng_state() if has_dropout(policy) else None
         self._first: dict[str, Tensor] | None = None
 
     def peek(self) -> dict[str, Tensor]:
@@ -61,14 +65,17 @@ def update(agent: Learner, losses: Minibatch) -> dict[str, Tensor]:
     """Turn loss terms into one step of the optimizer; returns the terms for the log.
 
     Raises:
-        Diverged: the gradient is NaN or infinite; the weights are left as they were.
+        Diverged: a loss term or the gradient is NaN or infinite; the weights are left as they were.
     """
     optimizer = agent.policy.optimizer
     optimizer.zero_grad()
     terms = agent.interventions.gradient(agent, losses)
+    loss = float(total(terms).detach())  # infinite targets have finite Huber gradients
     norm = nn.utils.clip_grad_norm_(agent.policy.parameters(), agent.max_grad_norm)
     if not math.isfinite(norm.item()):
         raise Diverged(f"gradient norm {norm.item()} at update {agent.num_updates + 1}")
+    if not math.isfinite(loss):
+        raise Diverged(f"loss {loss} at update {agent.num_updates + 1}")
     optimizer.step()
     agent.num_updates += 1
     agent.interventions.after_update(agent)

@@ -17,7 +17,7 @@ from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from rlplastic.agents.learner import Minibatch, update
+from rlplastic.agents.learner import Minibatch, has_dropout, update
 from rlplastic.agents.networks import (
     ACTIVATIONS,
     Activation,
@@ -105,7 +105,7 @@ class PPO(stable_baselines3.PPO):
         statistics: dict[str, Tensor] = {}
 
         def terms(names: tuple[str, ...]) -> dict[str, Tensor]:
-            if names == ("critic",):
+            if names == ("critic",) and not has_dropout(self.policy):
                 values = self.policy.predict_values(batch.observations)
                 return {"critic": self.vf_coef * self._value_loss(values, batch)}
             values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, actions)

@@ -37,10 +37,14 @@ class Episode:
 
 
 class Accounts:
-    """What the open episode of each copy has come to so far."""
+    """What the open episode of each copy has come to so far.
+
+    Attributes:
+        length: Steps of each copy in its open episode: int ``[copies]``.
+    """
 
     def __init__(self, num_copies: int) -> None:
-        self._begin, self._phase, self._world, self._length = (
+        self._begin, self._phase, self._world, self.length = (
             np.zeros(num_copies, dtype=np.int64) for _ in range(4)
         )
         self._task_return, self._base_return = (np.zeros(num_copies) for _ in range(2))
@@ -50,7 +54,7 @@ class Accounts:
         self._begin[rows] = clock
         self._phase[rows] = phase
         self._world[rows] = worlds[rows]
-        self._length[rows] = 0
+        self.length[rows] = 0
         self._task_return[rows] = 0.0
         self._base_return[rows] = 0.0
 
@@ -58,7 +62,7 @@ class Accounts:
         """One step of all copies."""
         self._task_return += paid
         self._base_return += base
-        self._length += 1
+        self.length += 1
 
     def close(self, copy: int, clock: int, *, cut: bool) -> Episode:
         """The episode of a copy that ends now."""
@@ -68,7 +72,7 @@ class Accounts:
             begin=int(self._begin[copy]),
             end=clock,
             copy=copy,
-            length=int(self._length[copy]),
+            length=int(self.length[copy]),
             task_return=float(self._task_return[copy]),
             base_return=float(self._base_return[copy]),
             cut=cut,

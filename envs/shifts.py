@@ -25,6 +25,7 @@ environment whatever the shift does.
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -37,6 +38,7 @@ from rlplastic.envs.copies import Array, Copies
 from rlplastic.errors import UsageError
 
 _CONTENT = 0x5348494654  # keeps the draws of contents apart from the seeds of resets
+_ATTEMPTS = 1000
 _KEPT = 4  # contents kept in memory: it must not grow with the number of phases
 
 
@@ -68,7 +70,8 @@ class Shift:
             UsageError: the shift does not fit the base environment.
         """
         bound = replace(self)
-        bound.__dict__.update(_base=base, _seed=seed, _index=index, _contents=OrderedDict())
+        bound.__dict__.update(_base=base, _seed=seed, _index=index)
+        bound.__dict__.update(_contents=OrderedDict(), _attempts=[], _known=set())
         bound.check()
         return bound
 
@@ -87,7 +90,7 @@ class Shift:
         return space
 
     def draw(self, rng: np.random.Generator) -> Array:
-        """The content of one world, any array; drawn again if it equals the world before's."""
+        """The content of one world, any array; drawn again if it equals an earlier world's."""
         raise NotImplementedError
 
     def neutral(self) -> Array | None:
@@ -107,24 +110,37 @@ class Shift:
     def _content(self, world: int) -> Array:
         contents: OrderedDict[int, Array] = self.__dict__["_contents"]
         if world not in contents:
-            known = max((w for w in contents if w < world), default=0)
-            for index in range(known + 1, world + 1):
-                contents[index] = self._draw_distinct(index, contents.get(index - 1))
-                while len(contents) > _KEPT:
-                    contents.popitem(last=False)
+            attempts: list[int] = self.__dict__["_attempts"]
+            while len(attempts) < world:
+                attempts.append(self._first_new(len(attempts) + 1))
+            contents[world] = self._drawn(world, attempts[world - 1])
+            while len(contents) > _KEPT:
+                contents.popitem(last=False)
         contents.move_to_end(world)
         return contents[world]
 
-    def _draw_distinct(self, world: int, before: Array | None) -> Array:
-        # Consecutive worlds always differ, and none but world 0 is the unshifted one.
-        others = [other for other in (self.neutral(), before) if other is not None]
-        seed, index = self.__dict__["_seed"], self.__dict__["_index"]
-        for attempt in range(1000):
-            rng = np.random.default_rng([_CONTENT, seed, index, world, attempt])
-            content = np.asarray(self.draw(rng))
-            if not any(np.array_equal(content, other) for other in others):
-                return content
-        raise UsageError(f"shift {self.name!r} draws the same content for every world: {self}")
+    def _first_new(self, world: int) -> int:
+        """The first attempt at a world's content that gives none of an earlier world, 0 included.
+
+        Whatever the schedule, consecutive worlds differ. An earlier content is known by a digest,
+        so that memory does not grow with the contents.
+        """
+        known: set[bytes] = self.__dict__["_known"]
+        neutral = self.neutral()
+        for attempt in range(_ATTEMPTS):
+            content = self._drawn(world, attempt)
+            mark = hashlib.blake2b(content.tobytes(), digest_size=16).digest()
+            if mark not in known and not (neutral is not None and np.array_equal(content, neutral)):
+                known.add(mark)
+                return attempt
+        raise UsageError(
+            f"shift {self.name!r} finds no content for world {world} that no world before it has; "
+            f"valid: fewer worlds, as with schedule 'cyclic'. It is {self}"
+        )
+
+    def _drawn(self, world: int, attempt: int) -> Array:
+        words = [_CONTENT, self.__dict__["_seed"], self.__dict__["_index"], world, attempt]
+        return np.asarray(self.draw(np.random.default_rng(words)))
 
     # What a shift may change; a shift overrides the ones it needs. Leading dimension: copy.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -83,6 +84,7 @@ class Tiles(Shift):
                 f"shift 'tiles': tiles = {self.tiles} does not divide frames of "
                 f"{height} x {width}; nearest that does: {near}"
             )
+        self.__dict__["worlds"] = math.factorial(self.tiles**2)  # orders, the unshifted included
 
     def neutral(self) -> Array:
         """Every tile in its place."""

@@ -180,6 +180,17 @@ class Stream(VecEnv):
         self._open_episodes(done)
         return observation, learned.astype(np.float32), done, infos
 
+    def close_episodes(self) -> None:
+        """Record the episodes in progress as cut by the end of a life; the next `reset` goes on.
+
+        With ``boundary="truncate"`` there are none at the end of a phase.
+        """
+        for copy in np.flatnonzero(self._accounts.length):
+            episode = self._accounts.close(int(copy), self.clock, cut=True)
+            if self.listener is not None:
+                self.listener(episode)
+        self._open_episodes(np.ones(self.num_envs, dtype=bool))
+
     def close(self) -> None:
         """See `VecEnv`."""
         self.base.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
@@ -29,8 +30,10 @@ class Cell:
         hyperparameters: Every field of the agent's configuration.
         intervention: Every field of every intervention.
         replay: What happens to the replay memory at a shift, ``clear`` or ``keep``.
+        sources: SHA-256 of each file outside the package that defines a name used here: a plugin
+            that was edited is another experiment.
         device: Torch device; recorded, but not part of the identity.
-        plugins: Files that define names used here; not part of the identity.
+        plugins: Files to load before the cell is built; not part of the identity.
     """
 
     suite: str
@@ -43,6 +46,7 @@ class Cell:
     hyperparameters: dict[str, Any]
     intervention: list[dict[str, Any]] = field(default_factory=list)
     replay: str = "clear"
+    sources: dict[str, str] = field(default_factory=dict)
     device: str = "cpu"
     plugins: list[str] = field(default_factory=list)
 
@@ -57,6 +61,7 @@ class Cell:
         "hyperparameters",
         "intervention",
         "replay",
+        "sources",
     )
     RUNTIME: ClassVar[tuple[str, ...]] = ("device", "plugins")
 
@@ -80,13 +85,12 @@ class Cell:
     @property
     def slot(self) -> str:
         """Where the cell belongs in a folder, whatever its configuration."""
-        arm = re.sub(r"[^A-Za-z0-9=.+_-]", "_", self.arm)[:LONGEST]  # the hash keeps them apart
-        return f"{self.task}/{self.agent}/{arm}/{self.seed}"
+        return slot_name(self.task, self.agent, self.arm, self.seed)
 
     @property
     def id(self) -> str:
         """Readable name and hash of the identity; also the cell's folder."""
-        return f"{self.slot}-{store.digest(self.identity)[:8]}"
+        return id_of(self.slot, self.identity)
 
     @property
     def num_phases(self) -> int:
@@ -112,6 +116,17 @@ class Cell:
         """
         words = [self.seed, life, *_words(self.task), *_words(purpose)]
         return int(np.random.SeedSequence(words).generate_state(1)[0] >> 1)
+
+
+def slot_name(task: str, agent: str, arm: str, seed: int) -> str:
+    """The path of a cell below its results folder, without its hash."""
+    arm = re.sub(r"[^A-Za-z0-9=.+_-]", "_", arm)[:LONGEST]  # the hash keeps them apart
+    return f"{task}/{agent}/{arm}/{seed}"
+
+
+def id_of(slot: str, identity: Mapping[str, Any]) -> str:
+    """A cell's folder: its slot and the hash of its identity."""
+    return f"{slot}-{store.digest(identity)[:8]}"
 
 
 def _words(text: str) -> list[int]:

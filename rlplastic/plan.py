@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from rlplastic import options, registry
@@ -100,9 +101,10 @@ def make_plan(request: Request) -> Plan:
         cells += _random_cells(suite, budget, name, task, seeds)
     for agent in agents:
         for name, task in tasks.items():
-            parts = _parts(suite, budget, name, task, agent, settings.get(agent, {}))
+            parts = _parts(suite, budget, name, task, agent, settings=settings.get(agent, {}))
             for seed in seeds:
                 for reg, specs in arms.items():
+                    used = registry.outside(("intervention", spec["name"]) for spec in specs)
                     for fresh in (False, True):
                         cells.append(
                             Cell(
@@ -116,7 +118,7 @@ def make_plan(request: Request) -> Plan:
                                 replay=suite.replay,
                                 device=request.device,
                                 plugins=registry.plugins(),
-                                **parts,
+                                **{**parts, "sources": parts["sources"] | used},
                             )
                         )
     return Plan(
@@ -158,9 +160,16 @@ def _arms(regs: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
 
 
 def _parts(
-    suite: Suite, budget: Budget, name: str, task: Task, agent: str, settings: Mapping[str, Any]
+    suite: Suite,
+    budget: Budget,
+    name: str,
+    task: Task,
+    agent: str,
+    *,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    worlds: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Stream and hyper-parameters of one task and agent, checked against each other."""
+    """Stream, hyper-parameters and sources of one task and agent, checked against each other."""
     if agent not in budget.period:
         raise UsageError(
             f"suite {suite.name!r} has no period for agent {agent!r}; "
@@ -188,10 +197,33 @@ def _parts(
     hyperparameters = options.spec_of(config)
     hyperparameters.pop("name")
     schedule = full_schedule(task.schedule, period, budget.phases)
+    if worlds:
+        schedule = {"name": "list", "period": period, "worlds": worlds}
+    _refuse_broken_rollouts(suite, name, agent, schedule, config.rollout)
+    used = [("environment", task.base), ("schedule", schedule)]
+    used += [("shift", shift) for shift in task.shifts]
+    names = [("agent", agent), *((kind, str(spec["name"])) for kind, spec in used)]
     return {
         "stream": _stream(suite, name, task, schedule),
         "hyperparameters": hyperparameters,
+        "sources": registry.outside(names),
     }
+
+
+def _refuse_broken_rollouts(
+    suite: Suite, task: str, agent: str, spec: Mapping[str, Any], rollout: int
+) -> None:
+    """Every phase must begin where a rollout does: agents are looked at nowhere else."""
+    where = f"suite {suite.name!r}, task {task!r}"
+    schedule = options.build("schedule", spec, where)
+    for phase in range(schedule.phases + 1):
+        start = schedule.start(phase)
+        if start % rollout:
+            raise UsageError(
+                f"{where}: phase {phase} of schedule {spec['name']!r} begins at step {start}, not "
+                f"at a multiple of agent {agent!r}'s rollout of {rollout} steps; "
+                f"nearest that is: {round(start / rollout) * rollout}"
+            )
 
 
 def _stream(suite: Suite, name: str, task: Task, schedule: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,9 +258,7 @@ def _random_cells(
     seen = [shift for shift in shifts if shift.on not in ("observation", "target")]
     worlds = worlds_of(options.build("schedule", spec, where)) if seen else [0]
     drawn = any(shift.draw is not Shift.draw for shift in seen)
-    parts = _parts(suite, budget, name, task, "random", {})
-    schedule = {"name": "list", "period": budget.period["random"], "worlds": worlds}
-    parts["stream"] = _stream(suite, name, task, schedule)
+    parts = _parts(suite, budget, name, task, "random", worlds=worlds)
     return [
         Cell(
             suite=suite.name,

@@ -85,21 +85,22 @@ def _refuse_mixture(plan: Plan, old: Mapping[str, Any], folder: Path) -> None:
                     f"{folder} holds another experiment: {_difference(name, there, here)}.\n"
                     "Two configurations are never averaged together: choose another --out"
                 )
-    known: dict[tuple[str, str], dict[str, Any]] = {
-        (entry["cell"]["task"], entry["cell"]["agent"]): entry["cell"] for entry in old["cells"]
-    }
-    for cell in plan.cells:
-        same = known.get((cell.task, cell.agent))
-        if same is None:
-            continue
-        mine = cell.identity
-        for key in ("suite", "stream", "hyperparameters", "replay"):
-            if mine[key] != same[key]:
-                raise UsageError(
-                    f"{folder} holds {cell.task} with {cell.agent} under other settings: "
-                    f"{_difference(key, same[key], mine[key])}.\n"
-                    "Two configurations are never averaged together: choose another --out"
-                )
+    there = [entry["cell"] for entry in old["cells"]]
+    for slot, keys in (
+        (("task", "agent"), ("suite", "stream", "hyperparameters", "replay")),
+        (("task", "agent", "reg"), ("intervention", "sources")),
+    ):
+        known = {tuple(cell[part] for part in slot): cell for cell in there}
+        for cell in plan.cells:
+            mine = cell.identity
+            same = known.get(tuple(mine[part] for part in slot), mine)
+            for key in keys:
+                if mine[key] != same[key]:
+                    raise UsageError(
+                        f"{folder} holds {cell.task} with {cell.agent} under other settings: "
+                        f"{_difference(key, same[key], mine[key])}.\n"
+                        "Two configurations are never averaged together: choose another --out"
+                    )
 
 
 def _difference(key: str, old: Any, new: Any) -> str:

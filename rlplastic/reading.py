@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rlplastic.cell import id_of, slot_name
 from rlplastic.errors import UsageError
 from rlplastic.metrics.pairing import refuse_mixtures
 from rlplastic.record import FINISHED, Episodes, Phase, Probe, Record, Results, Slot, slot_of
@@ -31,6 +32,7 @@ def read(folder: Path) -> Results:
     headers = dict(_headers(folder))
     planned = {str(item["id"]): item["cell"] for item in plan.get("cells", [])}
     cells = planned | {name: header["cell"] for name, header in headers.items()}
+    _refuse_edited(folder, cells)
     refuse_mixtures(cells)
     records: dict[Slot, Record] = {}
     for name, cell in cells.items():
@@ -40,6 +42,16 @@ def read(folder: Path) -> Results:
             record = _without_header(folder, name, cell)
         records[record.slot] = record
     return Results(folder=folder, plan=plan, records=dict(sorted(records.items())))
+
+
+def _refuse_edited(folder: Path, cells: Mapping[str, Mapping[str, Any]]) -> None:
+    """A folder's name is made from its configuration, so an edited or moved one is found out."""
+    for name, cell in cells.items():
+        if name != id_of(slot_name(*slot_of(cell)), cell):
+            raise UsageError(
+                f"{folder / name}: its configuration is not the one that its name was made from.\n"
+                "A plan.json or header.json that was edited by hand is not read; put it back."
+            )
 
 
 def _without_header(folder: Path, name: str, cell: Mapping[str, Any]) -> Record:
@@ -120,6 +132,7 @@ def _read_cell(path: Path, name: str, header: dict[str, Any]) -> Record:
             header=header,
             episodes=episodes,
             phases={phase.phase: phase for phase in closed},
+            layout=_layout(header),
             probes=tuple(probe for probe in probes if math.isfinite(probe.value)),
             ended=(int(facts["phase"]), int(facts["step"])) if status == "diverged" else None,
             seconds=math.fsum(row.get("seconds", 0.0) for row in timing),
@@ -128,6 +141,12 @@ def _read_cell(path: Path, name: str, header: dict[str, Any]) -> Record:
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         fault = f"a row does not hold what it should: {error!r}"
         return Record(id=name, cell=header["cell"], header=header, status="damaged", reason=fault)
+
+
+def _layout(header: Mapping[str, Any]) -> dict[int, Phase]:
+    """The phases that the cell was to have."""
+    rows = [{**row, "updates": 0} for row in header.get("layout", ())]
+    return {row["phase"]: _value(Phase, row) for row in rows}
 
 
 def _ending(path: Path) -> tuple[str, str, dict[str, Any]]:

@@ -114,6 +114,7 @@ class Record:
         header: `header.json`, empty while missing.
         episodes: All episodes written so far.
         phases: Closed phases by number.
+        layout: Every phase of the stream by number, as it was before the first step.
         probes: All measurements written so far.
         ended: (phase, step) at which a diverged cell ended.
         seconds: Wall-clock time of the closed phases.
@@ -127,6 +128,7 @@ class Record:
     header: Mapping[str, Any] = field(default_factory=dict)
     episodes: Episodes = field(default_factory=lambda: Episodes.of([]))
     phases: Mapping[int, Phase] = field(default_factory=dict)
+    layout: Mapping[int, Phase] = field(default_factory=dict)
     probes: tuple[Probe, ...] = ()
     ended: tuple[int, int] | None = None
     seconds: float = 0.0
@@ -177,6 +179,11 @@ class Results:
     def agents(self) -> list[str]:
         """Learning agents; the random reference is not one."""
         return sorted({agent for _, agent, _, _ in self.records} - {"random"})
+
+    @property
+    def learners(self) -> list[Record]:
+        """The records of every agent that learns."""
+        return [record for slot, record in self.records.items() if slot[1] != "random"]
 
     def of(self, *, agent: str, task: str | None = None) -> list[Record]:
         """All records of an agent, of one task or of all."""

@@ -23,13 +23,14 @@ From outside: an entry point of the group ``rlplastic`` whose value is a module,
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -167,6 +168,16 @@ def load(kind: str, name: str) -> Any:
     """The implementation of that name; the source is not read again once it is imported."""
     known = _registered.get((kind, name))
     return find(kind, name).load() if known is None else known
+
+
+def outside(names: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """SHA-256 of the file of each (kind, name) that is not the package's own, by kind and name."""
+    found = [find(kind, name) for kind, name in names]
+    return {
+        f"{entry.kind} {entry.name}": hashlib.sha256(entry.path.read_bytes()).hexdigest()
+        for entry in found
+        if not entry.path.is_relative_to(ROOT)
+    }
 
 
 def _sources(kind: str) -> Iterator[tuple[Path, str]]:

@@ -20,6 +20,7 @@ from stable_baselines3.common.logger import HParam, Logger, TensorBoardOutputFor
 from rlplastic import options, registry, store
 from rlplastic.cell import Cell
 from rlplastic.envs.episodes import Episode
+from rlplastic.envs.schedules import Schedule
 from rlplastic.envs.stream import Stream
 from rlplastic.errors import Diverged, UsageError
 from rlplastic.interventions import Interventions
@@ -52,6 +53,19 @@ def build_stream(cell: Cell, listener: Callable[[Episode], None] | None = None) 
         clip_reward=spec["clip_reward"],
         listener=listener,
     )
+
+
+def layout_of(schedule: Schedule) -> list[dict[str, int]]:
+    """Number, world, first and last clock of every phase."""
+    return [
+        {
+            "phase": phase,
+            "world": schedule.world(phase),
+            "begin": schedule.start(phase),
+            "end": schedule.start(phase + 1),
+        }
+        for phase in range(schedule.phases)
+    ]
 
 
 def build_interventions(cell: Cell) -> Interventions:
@@ -90,9 +104,11 @@ def run_cell(
     torch.set_num_threads(1)
     registry_config = registry.load("agent", cell.agent)
     config = options.make(registry_config, cell.hyperparameters, f"agent {cell.agent!r}")
-    folder.begin({"schema": store.SCHEMA, "id": cell.id, "cell": cell.identity, **header})
     watch = Watch(cell, folder, progress)
     stream = build_stream(cell, watch.episode)
+    head = {"schema": store.SCHEMA, "id": cell.id, "cell": cell.identity}
+    layout = layout_of(stream.schedule)
+    folder.begin({**head, "layout": layout, **header})
     logger = StreamLogger(folder, cell)
     status, reason = "done", ""
     agent: Any = None
@@ -102,12 +118,13 @@ def run_cell(
             stream.begin(first)
             start = stream.schedule.start(first)
             steps = stream.schedule.start(end) - start
+            longest = max(phase["end"] - phase["begin"] for phase in layout[first:end])
             agent = config.build(
                 stream,
                 seed=cell.random_seed("agent", first),
                 interventions=build_interventions(cell),
                 device=cell.device,
-                horizon=cell.period if cell.replay == "clear" else steps,
+                horizon=longest if cell.replay == "clear" else steps,
             )
             logger.offset = start
             agent.set_logger(logger)
@@ -220,7 +237,8 @@ class Watch:
         self._begin_phase(updates=0)
 
     def end_life(self) -> None:
-        """The agent's last phase is over."""
+        """The agent's last phase is over, and with it the episodes that are still open."""
+        self.stream.close_episodes()
         self._close_phase()
 
     @property

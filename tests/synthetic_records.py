@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from rlplastic.cell import id_of, slot_name
+from rlplastic.record import slot_of
+
 Row = dict[str, Any]
 Level = Callable[[str, bool, int, int], tuple[float, float]]
 
@@ -42,17 +45,9 @@ def cell(
     } | changes
 
 
-def identity_hash(identity: Mapping[str, Any]) -> str:
-    """Eight characters that stand for an identity."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-
-
 def cell_id(identity: Mapping[str, Any]) -> str:
     """The folder of a cell, as the live half names it."""
-    arm = identity["reg"] + "+fresh" * identity["fresh"]
-    arm = arm.replace(":", "_").replace("/", "_").replace("<", "_").replace(">", "_")
-    head = f"{identity['task']}/{identity['agent']}/{arm}/{identity['seed']}"
-    return f"{head}-{identity_hash(identity)}"
+    return id_of(slot_name(*slot_of(identity)), identity)
 
 
 def episode(begin: int, end: int, value: float, **other: Any) -> Row:
@@ -81,6 +76,17 @@ def probe(number: int, step: int, moment: str, name: str, value: float) -> Row:
     return row | {"name": name, "value": value}
 
 
+def layout(schedule: Mapping[str, Any] | None) -> list[Row]:
+    """The phases that a schedule makes."""
+    if schedule is None:
+        return []
+    period, number = schedule["period"], schedule["phases"]
+    return [
+        {"phase": k, "world": k, "begin": k * period, "end": (k + 1) * period}
+        for k in range(number)
+    ]
+
+
 def write_cell(
     folder: Path,
     identity: Mapping[str, Any],
@@ -98,6 +104,7 @@ def write_cell(
         "schema": 1,
         "id": cell_id(identity),
         "cell": dict(identity),
+        "layout": layout(identity["stream"].get("schedule")),
         "oracle": oracle,
         "provenance": {
             "command": "rlplastic bench Toy-Shifted",

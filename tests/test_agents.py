@@ -210,6 +210,42 @@ def test_a_gradient_that_is_not_finite_is_a_divergence_and_leaves_the_weights():
         assert parameter_bytes(model) == before
 
 
+class Riches(gymnasium.RewardWrapper):
+    """Pays what is finite in float64 and infinite in the learner's float32."""
+
+    def reward(self, reward):
+        return 1e39
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_an_infinite_loss_is_a_divergence_even_where_its_gradient_is_finite():
+    venv = make_vec_env(lambda: Riches(gymnasium.make("CartPole-v1")), seed=0)
+    model = DQN("MlpPolicy", venv, seed=0, device="cpu", **DQN_SETTINGS)
+    before = parameter_bytes(model)
+    with pytest.raises(Diverged, match="loss inf at update 1"):
+        model.learn(300)
+    assert parameter_bytes(model) == before
+
+
+class Dropped(nn.Sequential):
+    """An activation that drops half of the units."""
+
+    def __init__(self):
+        super().__init__(nn.Tanh(), nn.Dropout(0.5))
+
+
+@pytest.mark.parametrize("algorithm", [DQN, PPO])
+def test_an_agents_own_dropout_mask_is_the_same_in_both_passes(algorithm):
+    settings = DQN_SETTINGS if algorithm is DQN else PPO_SETTINGS
+    kwargs = {"activation_fn": Dropped}
+    model = train(algorithm, steps=300, policy_kwargs=kwargs, **settings)
+    model.policy.set_training_mode(True)
+    losses = model.losses(model.last_batch)
+    assert losses()["critic"].item() == losses("critic")["critic"].item()
+    again = model.losses(model.last_batch)
+    assert again()["critic"].item() != losses()["critic"].item()  # a new mask for the next update
+
+
 def test_a_dropout_mask_is_the_same_in_both_passes():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 64), nn.Dropout(0.5), nn.Linear(64, 1))

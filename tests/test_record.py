@@ -89,7 +89,8 @@ def test_a_plan_cannot_make_the_reader_look_outside_the_folder(tmp_path):
         (tmp_path / "outside" / "failed.json").write_text('{"status": "failed"}')
         plan["cells"][0]["id"] = outside
         (folder / "plan.json").write_text(json.dumps(plan))
-        assert one(folder).status == "missing"
+        with pytest.raises(UsageError, match="not the one that its name was made from"):
+            read(folder)
 
 
 @pytest.mark.parametrize(
@@ -173,12 +174,22 @@ def test_two_configurations_are_refused_and_the_differing_key_is_named(
     assert len(str(error.value).splitlines()) <= 5
 
 
-def test_one_configuration_under_two_hashes_is_refused(tmp_path):
+def test_a_configuration_that_was_edited_is_refused(tmp_path):
     path = written(tmp_path)
-    path.rename(path.with_name("0-00000000"))
-    renamed = path.with_name("0-00000000") / "header.json"
-    renamed.write_text(renamed.read_text().replace(path.name, "0-00000000"))
-    with pytest.raises(UsageError, match="same configuration under two hashes"):
+    header = path / "header.json"
+    header.write_text(header.read_text().replace("0.001", "0.01"))
+    with pytest.raises(UsageError, match="edited by hand") as error:
+        read(tmp_path)
+    assert str(path) in str(error.value)
+
+
+def test_one_configuration_under_two_names_is_refused(tmp_path):
+    path = written(tmp_path)
+    other = path.with_name("0-00000000")
+    path.rename(other)
+    header = other / "header.json"
+    header.write_text(header.read_text().replace(path.name, other.name))
+    with pytest.raises(UsageError, match="not the one that its name was made from"):
         read(tmp_path)
 
 

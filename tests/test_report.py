@@ -195,6 +195,46 @@ def test_an_arm_whose_newborns_diverge_is_not_judged_and_does_not_spoil_the_othe
     assert "NaN in the critic" in text(folder)
 
 
+def test_without_the_newborns_of_none_nothing_is_judged(tmp_path):
+    folder = small(tmp_path, seeds=7)
+    newborn = cells(folder, "*/ppo/none+fresh/*")[0]
+    done = json.loads((newborn / "done.json").read_text())
+    done |= {"status": "diverged", "reason": "NaN in the critic", "phase": 2, "step": 2500}
+    (newborn / "done.json").write_text(json.dumps(done))
+    one = verdict_of(folder)
+    assert one.obstacles == []
+    assert one.sentence == (
+        "With ppo, the plain agent (none) is not judged, since 1 of its newborn cells diverged. "
+        "Against it, sam is not judged, since 1 newborn cell(s) diverged."
+    )
+
+
+def test_the_negative_control_is_shown_and_does_not_count(tmp_path):
+    def level(reg, fresh, number, seed):  # shifts cost 30 points, standing still gains 30
+        return 5.0, 50.0 + 30 * fresh + seed
+
+    def still(reg, fresh, number, seed):
+        return 5.0, 80.0 - 30 * fresh + seed
+
+    folder = small(tmp_path / "a", seeds=6, level=level)
+    other = small(tmp_path / "b", seeds=6, level=still, tasks=("Cart-stationary",))
+    plan = json.loads(text(folder, "plan.json"))
+    control = json.loads(text(other, "plan.json"))
+    shutil.copytree(other / "Cart-stationary", folder / "Cart-stationary")
+    plan["tasks"] |= control["tasks"]
+    plan["cells"] += control["cells"]
+    (folder / "plan.json").write_text(json.dumps(plan))
+    write_report(folder)
+    assert summary_of(folder).tasks == ["Cart-observation"]
+    assert "(none) loses plasticity" in verdict_of(folder).sentence
+    study = Study(read(folder))
+    table = tables.by_track(study, summary_of(folder), "S")
+    assert [row[0] for row in table.rows] == ["observation", "stationary"]
+    assert float(table.rows[1][1].split()[0]) > 1.2
+    assert "| negative control |" in text(folder)
+    assert verdict_of(other).sentence == "No verdict: only the negative control was run."
+
+
 def test_tasks_that_are_not_measurable_are_shown_but_not_counted(finished, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "copy")
     plan = json.loads(text(folder, "plan.json"))

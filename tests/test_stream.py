@@ -318,6 +318,28 @@ def test_with_boundary_episode_each_copy_changes_at_its_own_reset():
     assert rewards == [1.0] * 7 + [-1.0] * 7 + [1.0] * 6
 
 
+def test_the_episodes_in_progress_at_the_end_of_a_life_are_recorded_as_cut():
+    episodes = []
+    schedule = Cyclic(period=10, phases=4, worlds=2)
+    stream = Stream(
+        Counter(2, ends_at=7), [Sign()], schedule, boundary="episode", listener=episodes.append
+    )
+    stream.reset()
+    list(steps(stream, 10))
+    stream.close_episodes()
+    stream.close_episodes()  # there are none any more
+    assert [(e.copy, e.length, e.cut, e.phase, e.end) for e in episodes] == [
+        (0, 7, False, 0, 14),
+        (1, 7, False, 0, 14),
+        (0, 3, True, 1, 20),
+        (1, 3, True, 1, 20),
+    ]
+    stream.begin(1)
+    stream.reset()
+    list(steps(stream, 7))
+    assert [(e.length, e.cut, e.phase) for e in episodes[4:]] == [(7, False, 1)] * 2
+
+
 def test_with_boundary_step_every_copy_changes_in_mid_episode():
     stream = Stream(
         Counter(2, ends_at=7), [Sign()], Cyclic(period=10, phases=4, worlds=2), boundary="step"
@@ -446,13 +468,15 @@ def test_tiles_move_whole():
 
 
 def test_consecutive_worlds_differ_and_none_is_the_unshifted_one():
-    bound = Tiles(tiles=2).bind(Frames(), 0, 0)  # 24 orders: equal draws would happen
-    orders = [tuple(bound.content(np.array([w]))[0]) for w in range(1, 400)]
-    assert (0, 1, 2, 3) not in orders
-    assert all(a != b for a, b in itertools.pairwise(orders))
-    assert len(set(orders)) == 23
-    fresh = Tiles(tiles=2).bind(Frames(), 0, 0)
-    assert tuple(fresh.content(np.array([399]))[0]) == orders[-1]
+    for seed in range(20):
+        bound = Tiles(tiles=2).bind(Frames(), seed, 0)  # 24 orders: equal draws would happen
+        orders = [tuple(bound.content(np.array([w]))[0]) for w in range(1, 24)]
+        # all differ, so consecutive ones do whatever the schedule, also where it starts again
+        assert {*orders, (0, 1, 2, 3)} == set(itertools.permutations(range(4)))
+        fresh = Tiles(tiles=2).bind(Frames(), seed, 0)
+        assert tuple(fresh.content(np.array([23]))[0]) == orders[-1]
+    with pytest.raises(UsageError, match="has 24 worlds"):
+        Stream(Frames(), [Tiles(tiles=2)], Periodic(period=10, phases=25))
 
 
 def test_contents_depend_on_seed_and_world_alone_and_memory_does_not_grow():

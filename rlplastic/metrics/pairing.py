@@ -12,7 +12,7 @@ def refuse_mixtures(cells: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse cells of which two configurations would meet in one number.
 
     One slot has one configuration. The seeds of an arm differ in the seed alone, its newborns in
-    ``fresh`` besides, and the arms of an agent share stream and replay.
+    ``fresh`` besides, and the arms of an agent share stream, hyper-parameters and replay.
 
     Args:
         cells: Identity of each cell, by id.
@@ -25,7 +25,7 @@ def refuse_mixtures(cells: Mapping[str, Mapping[str, Any]]) -> None:
         where = (cell["task"], cell["agent"])
         flat = _flat(cell)
         arm = {key: value for key, value in flat.items() if key not in ("seed", "fresh")}
-        roots = ("suite", "stream", "replay")
+        roots = ("suite", "stream", "hyperparameters", "replay")
         task = {key: value for key, value in arm.items() if key.split(".")[0] in roots}
         views = [
             (
@@ -48,7 +48,7 @@ def _difference(one: str, known: dict[str, Any], other: str, view: dict[str, Any
     return "\n".join(
         [
             f"two configurations meet: {one} | {other}",
-            *(shown or ["the same configuration under two hashes"]),
+            *shown,
             f"They are never averaged{more}. Move one of the folders, or name another --out.",
         ]
     )

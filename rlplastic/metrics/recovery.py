@@ -41,37 +41,37 @@ def drop(case: Case) -> FloatArray:
     return (end_levels(case.life)[:-1] - start_levels(case.life)[1:]) / case.scale
 
 
-@metric("recovered_50", better="higher", unit="share of shifts")
+@metric("recovered_50", better="higher", unit="share of shifts", against="reference")
 def recovered_50(case: Case) -> FloatArray:
     """1 where half of the newborn's gain was reached within the phase, else 0."""
     return _recovered(recovery_times(case, 0.50))
 
 
-@metric("recovered_80", better="higher", unit="share of shifts")
+@metric("recovered_80", better="higher", unit="share of shifts", against="reference")
 def recovered_80(case: Case) -> FloatArray:
     """1 where 80 % of the newborn's gain was reached within the phase, else 0."""
     return _recovered(recovery_times(case, 0.80))
 
 
-@metric("recovered_95", better="higher", unit="share of shifts")
+@metric("recovered_95", better="higher", unit="share of shifts", against="reference")
 def recovered_95(case: Case) -> FloatArray:
     """1 where 95 % of the newborn's gain was reached within the phase, else 0."""
     return _recovered(recovery_times(case, 0.95))
 
 
-@metric("recovery_time_50", better="lower", unit="share of the phase")
+@metric("recovery_time_50", better="lower", unit="share of the phase", against="reference")
 def recovery_time_50(case: Case) -> FloatArray:
     """min(time to 50 %, phase) / phase: its mean is the restricted mean time to recover."""
     return recovery_times(case, 0.50).time
 
 
-@metric("recovery_time_80", better="lower", unit="share of the phase")
+@metric("recovery_time_80", better="lower", unit="share of the phase", against="reference")
 def recovery_time_80(case: Case) -> FloatArray:
     """min(time to 80 %, phase) / phase: its mean is the restricted mean time to recover."""
     return recovery_times(case, 0.80).time
 
 
-@metric("recovery_time_95", better="lower", unit="share of the phase")
+@metric("recovery_time_95", better="lower", unit="share of the phase", against="reference")
 def recovery_time_95(case: Case) -> FloatArray:
     """min(time to 95 %, phase) / phase: its mean is the restricted mean time to recover."""
     return recovery_times(case, 0.95).time

@@ -28,7 +28,7 @@ COLLAPSED = 0.1  # of C above random: what an arm must keep to count as learning
 LAST_SHIFTS = 3
 
 
-@metric("gap", better="lower", unit="C")
+@metric("gap", better="lower", unit="C", against="newborn")
 def gap(case: Case) -> FloatArray:
     """G_k = (L(newborn, k) - L(arm, k)) / C: what having lived costs, for each shift."""
     return (levels(case.newborn) - levels(case.life))[1:] / case.scale

@@ -19,6 +19,7 @@ from rlplastic.record import FloatArray, Phase, Record, Results
 
 REFERENCE = "none"
 NEWBORN = "+fresh"
+CONTROL = "stationary"  # track
 Curves = tuple[Curve | None, ...]
 
 
@@ -42,7 +43,7 @@ class Study:
         self.results = results
         self.records = results.records
         self.protocol: Mapping[str, Any] = results.plan.get("protocol", {})
-        self.num_phases = int(self.protocol.get("phases", 0)) or self._phases_on_disk()
+        self.num_phases = max((_phases(r.cell) for r in results.learners), default=0)
         # Bound here, not as decorators, so that the caches end with the study.
         self.longest = cache(self._longest)
         self.layout = cache(self._layout)
@@ -61,8 +62,20 @@ class Study:
         facts: Mapping[str, Any] = known.get("agents", {}).get(agent, {})
         return facts
 
+    def in_headline(self, task: str, agent: str) -> bool:
+        """Whether the task counts: it is measurable, and no negative control.
+
+        Where nothing shifts, a life is ahead of its newborns from the first step of each phase, so
+        its S is above 1 whatever happens to its plasticity.
+        """
+        return self.measurable(task, agent) and self.track(task) != CONTROL
+
+    def track(self, task: str) -> str:
+        """The track of a task; empty if the plan does not say."""
+        return str(self.results.plan.get("tasks", {}).get(task, {}).get("track") or "")
+
     def measurable(self, task: str, agent: str) -> bool:
-        """Whether the task is in the headline: by the suite's word, never by an arm's result."""
+        """Whether the newborn learns the task: by the suite's word, never by an arm's result."""
         facts = self.facts(task, agent)
         return bool(facts.get("measurable", False)) and bool(facts.get("scale"))
 
@@ -87,19 +100,37 @@ class Study:
         return np.asarray(function(self.case(task, agent, arm, seed)), dtype=np.float64)
 
     def reduced(self, metric: str, task: str, agent: str, arm: str, seed: int) -> float:
-        """A metric over the shifts on which it is defined; NaN if there is none."""
+        """A metric over the shifts on which it is defined; NaN if there is none.
+
+        NaN too where the newborns that it is measured against diverged: a mean over the shifts
+        before that would be the mean over the good ones.
+        """
+        against = self.metrics[metric].traits.get("against")
+        newborns = {"newborn": arm.removesuffix(NEWBORN), "reference": REFERENCE}.get(str(against))
+        record = self.records.get((task, agent, f"{newborns}{NEWBORN}", seed))
+        if record is not None and record.status == "diverged":
+            return float("nan")
         values = self.score(metric, task, agent, arm, seed)
         known = values[np.isfinite(values)]
         return float(known.mean()) if known.size else float("nan")
 
     def complete(self, task: str, agent: str) -> list[int]:
-        """Seeds of which every compared arm, its newborns and the random reference have ended."""
-        states: dict[int, bool] = {}
-        for record in self.results.of(agent=agent, task=task):
-            seed = record.slot[3]
-            states[seed] = states.get(seed, True) and record.finished
-        ended = [seed for seed, done in sorted(states.items()) if done]
-        return [seed for seed in ended if self._random_cell(task, seed) is not None]
+        """Seeds of which every compared arm, its newborns and the random reference have ended.
+
+        An arm is compared if it was run on any task or seed: arms that have other seeds than their
+        rivals would be ranked by their seeds.
+        """
+        arms = {record.slot[2] for record in self.results.of(agent=agent)}
+        return [
+            seed
+            for seed in self.results.seeds(agent)
+            if all(self._finished(task, agent, arm, seed) for arm in arms)
+            and self._random_cell(task, seed) is not None
+        ]
+
+    def _finished(self, task: str, agent: str, arm: str, seed: int) -> bool:
+        record = self.records.get((task, agent, arm, seed))
+        return record is not None and record.finished
 
     def matrix(
         self, metric: str, agent: str, arm: str, tasks: Iterable[str], seeds: Iterable[int]
@@ -151,11 +182,12 @@ class Study:
         return 1.0
 
     def _layout(self, task: str, agent: str, seed: int) -> dict[int, Phase]:
-        """The phases of a stream, from whichever arm has closed them: all arms share them."""
+        """The phases of a stream, which all arms share: also those that every one diverged in."""
         found: dict[int, Phase] = {}
         for record in self.results.of(agent=agent, task=task):
             if record.slot[3] == seed:
-                found |= record.phases
+                found.update(record.layout)
+                found.update(record.phases)
         return found
 
     def _curves(self, task: str, agent: str, arm: str, seed: int) -> Curves:
@@ -199,9 +231,10 @@ class Study:
     # -- random reference ---------------------------------------------------------------------
 
     def _random_cell(self, task: str, seed: int) -> Record | None:
-        """The finished random cell of the same seed, else the first of the task."""
-        cells = [r for r in self.results.of(agent="random", task=task) if r.finished]
-        return next((r for r in cells if r.slot[3] == seed), cells[0] if cells else None)
+        """The finished random cell of a seed; one alone stands for all seeds."""
+        cells = self.results.of(agent="random", task=task)
+        mine = [r for r in cells if len(cells) == 1 or r.slot[3] == seed]
+        return next((r for r in mine if r.finished), None)
 
     def _random_level(self, task: str, seed: int, world: int) -> RandomLevel:
         record = self._random_cell(task, seed)
@@ -224,8 +257,11 @@ class Study:
             [np.nan if w is None else self.random_level(task, seed, w).value for w in worlds]
         )
 
-    def _phases_on_disk(self) -> int:
-        return max((k + 1 for record in self.records.values() for k in record.phases), default=0)
+
+def _phases(cell: Mapping[str, Any]) -> int:
+    """Phases of a cell's stream, by its schedule."""
+    schedule = cell["stream"]["schedule"]
+    return int(schedule.get("phases") or len(schedule["worlds"]))
 
 
 def _number(value: Any) -> float:

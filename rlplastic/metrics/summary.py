@@ -81,7 +81,7 @@ class Summary:
     Attributes:
         agent: Its name.
         arms: One entry an intervention, ``none`` first.
-        tasks: Tasks in the aggregates: measurable ones with a complete seed.
+        tasks: Tasks in the aggregates: those of the headline with a complete seed.
         all_tasks: Tasks on which the agent was run.
         seeds: Seeds that are complete on all of `tasks`.
         planned: Seeds that were planned.
@@ -104,7 +104,7 @@ def summarise(study: Study, agent: str) -> Summary:
     regs = study.results.regs(agent)
     planned = study.results.seeds(agent)
     all_tasks = [t for t in study.results.tasks if study.results.of(agent=agent, task=t)]
-    headline = [task for task in all_tasks if study.measurable(task, agent)]
+    headline = [task for task in all_tasks if study.in_headline(task, agent)]
     ended = {task: study.complete(task, agent) for task in headline}
     tasks = [task for task in headline if ended[task]]
     seeds = [seed for seed in planned if tasks and all(seed in ended[task] for task in tasks)]

@@ -76,20 +76,19 @@ def definitions(study: Study) -> Table:
 
 def by_task(study: Study, summary: Summary, metric: str) -> Table:
     """S or P of each measurable task: mean over its complete seeds, with interval."""
-    groups = {task: [task] for task in _headline(study, summary)}
+    groups = {task: [task] for task in _measurable(study, summary)}
     return _grouped(study, summary, metric, "mean", "task", groups)
 
 
 def by_track(study: Study, summary: Summary, metric: str) -> Table:
     """S or P of each track: IQM over its tasks and the seeds that are complete on all of them."""
     groups: dict[str, list[str]] = {}
-    for task in _headline(study, summary):
-        track = study.results.plan.get("tasks", {}).get(task, {}).get("track") or "n/a: no track"
-        groups.setdefault(str(track), []).append(task)
+    for task in _measurable(study, summary):
+        groups.setdefault(study.track(task) or "n/a: no track", []).append(task)
     return _grouped(study, summary, metric, "iqm", "track", groups)
 
 
-def _headline(study: Study, summary: Summary) -> list[str]:
+def _measurable(study: Study, summary: Summary) -> list[str]:
     return [task for task in summary.all_tasks if study.measurable(task, summary.agent)]
 
 
@@ -131,7 +130,7 @@ def tasks(study: Study, summary: Summary) -> Table:
         known: Mapping[str, Any] = study.results.plan.get("tasks", {}).get(task, {})
         facts = study.facts(task, agent)
         normalise = known.get("normalise") or {}
-        inside = study.measurable(task, agent)
+        inside, measurable = study.in_headline(task, agent), study.measurable(task, agent)
         remarks = [str(facts.get("note") or ""), study.too_short(task, agent)]
         remarks += _flags(study, task, agent)
         reference = f"{_plain(normalise.get('high'))} {normalise.get('high_name', '')}"
@@ -145,7 +144,7 @@ def tasks(study: Study, summary: Summary) -> Table:
                 _plain(facts.get("scale")),
                 str(facts.get("scale_source") or "n/a"),
                 f"{study.longest(task, agent):,.0f} steps",
-                "yes" if inside else "not measurable",
+                "yes" if inside else "negative control" if measurable else "not measurable",
                 "; ".join(filter(None, remarks)) or "none",
             ]
         )

@@ -11,7 +11,7 @@ from rlplastic.record import FloatArray
 from rlplastic.registry import metric
 
 
-@metric("end_gap", better="lower", unit="C")
+@metric("end_gap", better="lower", unit="C", against="newborn")
 def end_gap(case: Case) -> FloatArray:
     """(end level of the newborn - end level of the arm) / C, for each shift.
 
@@ -21,7 +21,7 @@ def end_gap(case: Case) -> FloatArray:
     return (end_levels(case.newborn) - end_levels(case.life))[1:] / case.scale
 
 
-@metric("regret", better="lower", unit="C")
+@metric("regret", better="lower", unit="C", against="reference")
 def regret(case: Case) -> FloatArray:
     """(end level of the newborn of ``none`` - L(arm, k)) / C: the area lost while recovering.
 

@@ -44,7 +44,8 @@ def judge(study: Study, summary: Summary) -> Verdict:
 
 def _obstacles(study: Study, summary: Summary) -> list[str]:
     agent, seeds, found = summary.agent, summary.seeds, []
-    headline = [task for task in summary.all_tasks if study.measurable(task, agent)]
+    headline = [task for task in summary.all_tasks if study.in_headline(task, agent)]
+    measurable = any(study.measurable(task, agent) for task in summary.all_tasks)
     cells = [r for r in study.results.of(agent=agent)]
     cells += [r for task in headline for r in study.results.of(agent="random", task=task)]
     open_cells = Counter(record.status for record in cells if not record.finished)
@@ -60,7 +61,9 @@ def _obstacles(study: Study, summary: Summary) -> list[str]:
     if reasons:
         more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
         found.append(f"Too short to judge plasticity: {'; '.join(reasons[:3])}{more}")
-    if not headline:
+    if not headline and measurable:
+        found.append("No verdict: only the negative control was run")
+    elif not headline:
         found.append("No verdict: no task is measurable for this agent")
     elif len(seeds) < SEEDS_NEEDED:
         found.append(f"Too few seeds for a verdict: {len(seeds)} complete, {SEEDS_NEEDED} needed")
@@ -74,7 +77,8 @@ def _sentence(summary: Summary) -> str:
     none = arms.pop(REFERENCE, None)
     said = [] if none is None else [_plain_agent(summary.agent, none)]
     if arms:
-        said.append(f"Against it, {'; '.join(_comparison(arm) for arm in arms.values())}.")
+        broken = 0 if none is None else none.broken_newborns
+        said.append(f"Against it, {'; '.join(_comparison(arm, broken) for arm in arms.values())}.")
     fragile = [arm.reg for arm in arms.values() if _fragile(arm)]
     if fragile:
         said.append(
@@ -85,6 +89,11 @@ def _sentence(summary: Summary) -> str:
 
 
 def _plain_agent(agent: str, none: Arm) -> str:
+    if none.broken_newborns:
+        return (
+            f"With {agent}, the plain agent (none) is not judged, "
+            f"since {none.broken_newborns} of its newborn cells diverged."
+        )
     if none.plasticity is None or none.performance is None:
         return f"With {agent}, the plain agent (none) is not judged."
     interval = none.plasticity.iqm
@@ -98,9 +107,11 @@ def _plain_agent(agent: str, none: Arm) -> str:
     return f"With {agent}, the plain agent (none) {words} {scores}."
 
 
-def _comparison(arm: Arm) -> str:
-    if arm.broken_newborns:
-        return f"{arm.reg} is not judged, since {arm.broken_newborns} newborn cell(s) diverged"
+def _comparison(arm: Arm, broken: int = 0) -> str:
+    """What one arm did, unless newborns diverged: its own, or so many of ``none``."""
+    if arm.broken_newborns or broken:
+        number = arm.broken_newborns or broken
+        return f"{arm.reg} is not judged, since {number} newborn cell(s) diverged"
     words: list[str] = []
     for name, score in (("S", arm.plasticity), ("P", arm.performance)):
         if score is None or score.difference is None or len(score.seeds) < SEEDS_NEEDED:
