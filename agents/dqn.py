@@ -24,6 +24,7 @@ from rlplastic.agents.networks import (
     scope_of,
     set_channels_last,
 )
+from rlplastic.errors import UsageError
 from rlplastic.interventions import Interventions
 from rlplastic.registry import agent
 
@@ -163,6 +164,14 @@ class DQNConfig:
     adam_eps: Annotated[float, Gt(0)] = 1e-8
     fused: bool = True
     channels_last: bool = True
+
+    def __post_init__(self) -> None:
+        """A minibatch must fit into the replay memory."""
+        if self.batch_size > self.buffer_size:
+            raise UsageError(
+                f"agent 'dqn': batch_size = {self.batch_size} is more than buffer_size = "
+                f"{self.buffer_size}; nearest valid: batch_size={self.buffer_size}"
+            )
 
     @property
     def rollout(self) -> int:

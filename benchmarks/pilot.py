@@ -3,6 +3,7 @@
 ::
 
     python -m rlplastic.benchmarks.pilot Control-Shifted --agents dqn,ppo
+    python -m rlplastic.benchmarks.pilot path/to/Mine.toml --plugin my_shift.py
 
 For each task and agent: newborns of ``none`` in world 1 (world 0 where nothing shifts), over one
 period of the budget ``small``, with five seeds that no bench uses; and random play in every world.
@@ -25,25 +26,26 @@ from typing import Any
 
 import numpy as np
 
-from rlplastic import pool, progress, store
+from rlplastic import pool, progress, registry, store
+from rlplastic.errors import UsageError
 from rlplastic.metrics.curve import Curve, return_curve
 from rlplastic.metrics.recovery import time_to
 from rlplastic.metrics.study import Study
 from rlplastic.plan import Plan, Request, make_plan
 from rlplastic.planfile import write_plan
 from rlplastic.reading import read
-from rlplastic.suite import Suite, Task, load_suite, suite_files
+from rlplastic.suite import Task, load_suite, stream_digest, suite_files
 
 SEEDS = (1000, 1001, 1002, 1003, 1004)
 MARK = "# --- measured by `python -m rlplastic.benchmarks.pilot`; the rest is rewritten by it ---\n"
 
 
-def pilot_plan(suite: Suite, agents: list[str], pattern: str) -> Plan:
+def pilot_plan(suite: str, agents: list[str], pattern: str) -> Plan:
     """One newborn life in phase 1 for each task, agent and seed, and the random reference."""
     request = Request(
         agents=agents or ["dqn"],
         regs=["none"],
-        env=f"{suite.name}/{pattern}",
+        env=f"{suite}/{pattern}",
         seeds=SEEDS,
     )
     plan = make_plan(request)
@@ -84,8 +86,6 @@ def measured(task: Task, curves: list[Curve], random: float) -> dict[str, Any]:
         f"{reached} of {len(ends)} newborns close half the gap from random ({random:.4g}) "
         f"to {goal:g} within {period:,} steps"
     )
-    if measurable and time > 0.5:
-        note += "; the period is shorter than twice their time to 80 %"
     censored = time == 1.0  # the median newborn does not hold that level: there is no time to state
     return {
         "scale": scale,
@@ -95,6 +95,7 @@ def measured(task: Task, curves: list[Curve], random: float) -> dict[str, Any]:
         **({"newborn_t80": round(time * period)} if measurable and not censored else {}),
         "newborn_curve": _tenths(curves),
         "note": note,
+        "stream": stream_digest(task),
     }
 
 
@@ -126,16 +127,26 @@ def _tenths(curves: list[Curve]) -> list[float]:
 def main() -> int:
     """See the head of this file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("suite")
+    parser.add_argument("suite", help="name of a suite, or its TOML file, which is rewritten")
     parser.add_argument("--agents", default="dqn,ppo", help="empty: random play alone")
-    parser.add_argument("--tasks", default="*")
-    parser.add_argument("--workers", type=int, default=pool.usable_cores())
-    parser.add_argument("--out", type=Path, default=None)
-    options = parser.parse_args()
+    parser.add_argument("--tasks", default="*", help="pattern of task names")
+    parser.add_argument("--workers", type=int, default=pool.usable_cores(), help="cells at a time")
+    parser.add_argument("--out", type=Path, default=None, help="default: results/pilot-SUITE")
+    parser.add_argument("--plugin", action="append", default=[], help="as for bench; repeatable")
+    try:
+        return run(parser.parse_args())
+    except UsageError as error:
+        parser.exit(2, f"error: {error}\n")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure, and rewrite the suite's file."""
+    for plugin in options.plugin:
+        registry.add_plugin(plugin)
     agents = [agent for agent in options.agents.split(",") if agent]
     suite = load_suite(options.suite)
     folder = options.out or Path("results") / f"pilot-{suite.name}"
-    plan = pilot_plan(suite, agents, options.tasks)
+    plan = pilot_plan(options.suite, agents, options.tasks)
     with store.lock(folder):
         write_plan(plan, folder)
         left = pool.unfinished(plan.cells, folder)
@@ -143,7 +154,7 @@ def main() -> int:
             pool.run_cells(plan.cells, folder, options.workers, display)
     results = read(folder)
     study = Study(results)
-    path = suite_files()[suite.name]
+    path = suite_files().get(options.suite) or Path(options.suite)
     stated, _, before = path.read_text(encoding="utf-8").partition(MARK)
     known = tomllib.loads(before).get("tasks", {})
     for name, task in suite.select([options.tasks]).items():

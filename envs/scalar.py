@@ -51,7 +51,10 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
     It is a `Stream` of one copy and behaves exactly as copy number `copy` of a stream with
     `copies` copies. At the boundary of a phase `step` returns ``truncated=True`` with the old
     world's observation, and the next `reset` gives the new world's first. The base environment
-    restarts within the step that ends an episode, not at the call of `reset`.
+    restarts within the step that ends an episode, not at the call of `reset`. The last phase ends
+    with a truncation too and then goes on in its own world. Copies made by ``gymnasium.make_vec``
+    each count their own steps: give them ``copies=n`` to share one schedule. The worlds depend on
+    `seed` here, not on the seed of `reset`.
 
     An environment and not a `gymnasium.Wrapper`: `unwrapped` is the stream, so that checkers and
     training loops that look below wrappers do not find an environment that never shifts.
@@ -93,6 +96,16 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
         self.observation_space = self.stream.observation_space
         self.action_space = self.stream.action_space
         self._pending: Array | None = None
+
+    @property
+    def phase(self) -> int:
+        """The phase that the next step belongs to: for logs, not for the agent."""
+        return self.stream.phase
+
+    @property
+    def world(self) -> int:
+        """The world that this environment is in: for logs, not for the agent."""
+        return int(self.stream.worlds[0])
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -39,6 +40,7 @@ from rlplastic.errors import UsageError
 
 _CONTENT = 0x5348494654  # keeps the draws of contents apart from the seeds of resets
 _ATTEMPTS = 1000
+_FAR = 1e3  # stands for infinity where a shift is tried
 _KEPT = 4  # contents kept in memory: it must not grow with the number of phases
 
 
@@ -163,3 +165,41 @@ class Shift:
     def configure(self, env: gymnasium.Env[Any, Any], world: int) -> gymnasium.Env[Any, Any]:
         """A base environment re-parameterised for a world, 0 included."""
         raise NotImplementedError
+
+
+def rehearse(shifts: Sequence[Shift], space: spaces.Space[Any], world: int) -> None:
+    """Try bound shifts on the two ends of an observation space, in a world other than 0.
+
+    Raises:
+        UsageError: one of them does not keep shape and type, or leaves the space that it declares.
+    """
+    if not isinstance(space, spaces.Box):
+        return
+    ends = np.clip(space.low, -_FAR, _FAR), np.clip(space.high, -_FAR, _FAR)
+    frames = np.stack(ends).astype(space.dtype)
+    worlds, reward = np.full(2, world), np.array([1.0, -1.0])
+    for shift in shifts:
+        tried = type(shift)
+        if tried.observation is not Shift.observation:
+            seen = shift.observation(frames, worlds)
+            _refuse_other(shift, "observation", frames, seen)
+            space = shift.space(space)
+            assert isinstance(space, spaces.Box)
+            if not ((seen >= space.low) & (seen <= space.high)).all():
+                raise UsageError(
+                    f"shift {shift.name!r}: observation() leaves {space} in world {world}; "
+                    "its space() must return the union of all worlds"
+                )
+            frames = seen
+        if tried.reward is not Shift.reward:
+            _refuse_other(shift, "reward", reward, shift.reward(reward, worlds, frames))
+        if tried.target is not Shift.target:
+            _refuse_other(shift, "target", reward, shift.target(reward, worlds))
+
+
+def _refuse_other(shift: Shift, method: str, given: Array, got: Any) -> None:
+    if np.shape(got) != given.shape or np.asarray(got).dtype != given.dtype:
+        raise UsageError(
+            f"shift {shift.name!r}: {method}() was given {given.dtype} {given.shape} and returned "
+            f"{np.asarray(got).dtype} {np.shape(got)}; it must keep both"
+        )

@@ -25,7 +25,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 from rlplastic.envs.copies import Array, Copies
 from rlplastic.envs.episodes import Accounts, Episode
 from rlplastic.envs.schedules import Listed, Schedule, worlds_of
-from rlplastic.envs.shifts import Shift
+from rlplastic.envs.shifts import Shift, rehearse
 from rlplastic.errors import UsageError
 
 Boundary = Literal["truncate", "episode", "step"]
@@ -356,3 +356,6 @@ class Stream(VecEnv):
                     f"but the schedule {self.schedule} asks for world {highest}; "
                     f"let them come back: schedule 'cyclic' with worlds = {shift.worlds}"
                 )
+        shifted = [world for world in worlds_of(self.schedule) if world]
+        if shifted:
+            rehearse(self.shifts, self.base.observation_space, shifted[0])

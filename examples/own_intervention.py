@@ -18,7 +18,11 @@ from rlplastic.registry import intervention
 @intervention("l2")
 @dataclass(frozen=True, kw_only=True)
 class L2(Intervention):
-    """Add half the squared norm of the critic's weights to its loss."""
+    """Add half the squared norm of the critic's weights to its loss.
+
+    Attributes:
+        strength: λ, the weight of the penalty.
+    """
 
     strength: Annotated[float, Ge(0)] = 1e-3
 

@@ -19,11 +19,20 @@ from rlplastic.registry import shift
 @shift("dim")
 @dataclass(frozen=True, kw_only=True)
 class Dim(Shift):
-    """Make every frame darker, by a factor drawn anew for each world."""
+    """Make every frame darker, by a factor drawn anew for each world.
+
+    Attributes:
+        darkest: Smallest factor.
+    """
 
     on: ClassVar[str] = "observation"
 
     darkest: Annotated[float, Ge(0), Le(1)] = 0.2
+
+    def check(self):
+        """Refuse what is not an image."""
+        if len(self.base.observation_space.shape) != 3:
+            raise self.refuse("images")
 
     def draw(self, rng):
         """The factor of one world."""

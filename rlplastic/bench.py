@@ -9,6 +9,7 @@ Everything that can be refused is refused before the first byte is written.
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sys
@@ -93,9 +94,12 @@ def prepare(plan: Plan, folder: Path, device: str) -> Plan:
     Raises:
         UsageError: anything that cannot be run as written, or not into this folder.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"--out {folder}: is not a folder")
-    check_folder(plan, folder)
+    try:
+        if not existing(folder).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{existing(folder).name} is not a folder")
+        check_folder(plan, folder)
+    except OSError as error:
+        raise UsageError(f"--out {folder!s:.80}: {error.strerror}") from error
     left = {cell.id: cell for cell in _build_once(pool.unfinished(plan.cells, folder), device)}
     return replace(plan, cells=[left.get(cell.id, cell) for cell in plan.cells])
 

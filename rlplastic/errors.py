@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST_SHOWN = 80  # characters of what the user wrote
+
 
 class UsageError(Exception):
     """Something the user wrote cannot be used.
@@ -31,4 +33,5 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
     near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.0)
     guess = f" Did you mean {lowered[near[0]]!r}?" if near else ""
     shown = ", ".join(valid[:30]) + (", ..." if len(valid) > 30 else "")
-    return UsageError(f"unknown {kind} {name!r}.{guess}\nValid: {shown}")
+    short = name if len(name) <= LONGEST_SHOWN else name[:LONGEST_SHOWN] + "..."
+    return UsageError(f"unknown {kind} {short!r}.{guess}\nValid: {shown}")

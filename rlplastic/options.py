@@ -11,6 +11,7 @@ part of the annotation: ``rho: Annotated[float, Ge(0)] = 0.05``. Three views, on
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 from collections.abc import Mapping
 from functools import cache
@@ -37,6 +38,8 @@ def build(kind: str, spec: Mapping[str, Any], where: str) -> Any:
 
 def make(config: type[Any], values: Mapping[str, Any], where: str) -> Any:
     """An instance of a configuration dataclass from unchecked values."""
+    if "__dataclass_fields__" not in vars(config):
+        raise UsageError(f"{where}: its class needs @dataclass(frozen=True, kw_only=True)")
     known = [field.name for field in dataclasses.fields(config) if field.init]
     for key in values:
         if key not in known:
@@ -48,11 +51,27 @@ def make(config: type[Any], values: Mapping[str, Any], where: str) -> Any:
     try:
         return _adapter(config).validate_python(dict(values))  # type: ignore[arg-type]
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "value"
-        raise UsageError(
-            f"{where}: {key} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
-        ) from None
+        raise UsageError(f"{where}: {_reason(error)}") from None
+
+
+def _reason(error: ValidationError) -> str:
+    """The fault that says most: a key that does not exist rather than the one it was meant for."""
+    faults = error.errors()
+    first = next((f for f in faults if f["type"] == "unexpected_keyword_argument"), faults[0])
+    key = ".".join(str(part) for part in first["loc"]) or "value"
+    message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+    if first["type"] == "value_error":
+        return f"{key}: {first['ctx']['error']}"
+    if first["type"] == "missing":
+        return f"{key} is missing"
+    if first["type"] == "unexpected_keyword_argument":
+        word = str(first["loc"][-1])
+        wanted = [str(f["loc"][-1]) for f in faults if f["type"] == "missing"]
+        near = difflib.get_close_matches(word, wanted, n=1)
+        return f"{key} is no key here" + (f". Did you mean {near[0]!r}?" if near else "")
+    if first["type"] == "sequence_str":
+        message = "write a list, as [64,64]"
+    return f"{key} = {first['input']!r}: {message}"
 
 
 def _infinite(value: float | str) -> bool:
@@ -96,6 +115,13 @@ def parse_reg(text: str) -> list[dict[str, Any]]:
     specs: dict[str, dict[str, Any]] = {}
     for part in text.split("+"):
         name, *options = part.strip().split(":")
+        if not name:
+            raise UsageError(f"--reg {text!r}: an empty name beside '+'")
+        if "=" in name:
+            raise UsageError(
+                f"--reg {text!r}: {name!r} is not an intervention; options follow a ':', "
+                "as sam:rho=0.1:every=2, and ',' begins another arm"
+            )
         if name == "fresh":
             raise UsageError(
                 f"--reg {text!r}: 'fresh' is not an intervention; the newborn arm of every "

@@ -127,7 +127,7 @@ def make_plan(request: Request) -> Plan:
         tasks={name: _constants(task) for name, task in tasks.items()},
         cells=cells,
         speed=suite.speed,
-        notes=_notes(budget, tasks, agents, seeds),
+        notes=[*_notes(budget, tasks, agents, seeds), *_short(budget, tasks, agents)],
     )
 
 
@@ -136,7 +136,9 @@ def _split(env: str) -> tuple[str, str]:
     path, toml, pattern = env.partition(".toml")
     if toml and pattern[:1] in ("", "/"):
         return path + toml, pattern[1:]
-    suite, _, pattern = env.partition("/")
+    suite, slash, pattern = env.partition("/")
+    if slash and not pattern:
+        raise UsageError(f"--env {env!r}: a pattern of tasks must follow the '/', as {suite}/*")
     return suite, pattern
 
 
@@ -186,13 +188,18 @@ def _parts(
         near = max(1, round(period / config.rollout)) * config.rollout
         raise UsageError(
             f"suite {suite.name!r}: period {period} of agent {agent!r} is not a multiple of its "
-            f"rollout of {config.rollout} steps; nearest that is: {near}"
+            f"rollout of {config.rollout} steps; nearest that is: {near} (period of the budget)"
+        )
+    if getattr(config, "batch_size", 0) > period:
+        raise UsageError(
+            f"agent {agent!r}: batch_size = {config.batch_size} is more than a period has steps; "
+            f"nearest valid: {period}"
         )
     starts, most = getattr(config, "learning_starts", 0), int(period * LATEST_START)
     if starts > most:
         raise UsageError(
             f"agent {agent!r}: learning_starts = {starts} is more than 5 % of the period of "
-            f"{period} steps; nearest valid: {most}"
+            f"{period} steps; nearest valid: --set {agent}.learning_starts={most}"
         )
     hyperparameters = options.spec_of(config)
     hyperparameters.pop("name")
@@ -285,7 +292,9 @@ def _settings(request: Request) -> dict[str, dict[str, Any]]:
         fields = [field.name for field in registry.find("agent", agent).fields]
         if name not in fields:
             raise unknown(f"key in --set {text!r}", name, fields)
-        settings.setdefault(agent, {})[name] = _value(value, text)
+        if name in settings.setdefault(agent, {}):
+            raise UsageError(f"--set {text!r}: {key!r} is given twice")
+        settings[agent][name] = _value(value, text)
     return settings
 
 
@@ -348,3 +357,21 @@ def _notes(
         if unscaled:
             notes.append(f"no pilot of {agent}, so no scale and no score: {', '.join(unscaled)}")
     return notes
+
+
+def _short(budget: Budget, tasks: Mapping[str, Task], agents: Sequence[str]) -> list[str]:
+    """A period must be at least twice the newborn's time to 80 %, or there is nothing to see."""
+    found = []
+    for agent in agents if not budget.too_short else ():
+        pilots = {name: task.agents[agent] for name, task in tasks.items() if agent in task.agents}
+        late = [
+            name
+            for name, pilot in pilots.items()
+            if pilot.measurable and 2 * (pilot.newborn_t80 or 0) > budget.period[agent]
+        ]
+        if late:
+            found.append(
+                f"the period of {budget.period[agent]:,} steps is less than twice what a newborn "
+                f"{agent} takes to 80 %: {', '.join(late)}"
+            )
+    return found

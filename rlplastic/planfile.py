@@ -61,6 +61,7 @@ def check_folder(plan: Plan, folder: Path) -> dict[str, Any] | None:
     try:
         old: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        _refuse_foreign(folder)
         return None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot be read: {error}") from error
@@ -71,6 +72,17 @@ def check_folder(plan: Plan, folder: Path) -> dict[str, Any] | None:
             f"{path}: is not the plan of a results folder; choose another --out"
         ) from None
     return old
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """A folder without a plan must be empty: nobody's files are mixed with results."""
+    others = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    litter = [name for name in others if name != ".lock"]
+    if litter:
+        raise UsageError(
+            f"--out {folder}: holds other things ({litter[0]!r}) and no plan.json; "
+            "choose another folder"
+        )
 
 
 def _refuse_mixture(plan: Plan, old: Mapping[str, Any], folder: Path) -> None:

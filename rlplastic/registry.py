@@ -121,6 +121,8 @@ metric = _decorator("metric")
 def add_plugin(path: str | Path) -> None:
     """Make the entries of one Python file available under their names."""
     file = Path(path).resolve()
+    if not file.exists():
+        raise UsageError(f"--plugin {str(path)!r}: there is no such file")
     if not file.is_file() or file.suffix != ".py":
         raise UsageError(f"--plugin {str(path)!r}: not a Python file")
     if file not in _plugins:

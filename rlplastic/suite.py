@@ -17,13 +17,15 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt
 from pydantic import ConfigDict
 
-from rlplastic import options, registry
+from rlplastic import options, registry, store
 from rlplastic.errors import UsageError, unknown
 
 ROOT = Path(__file__).parent
 FOLDER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 Replay = Literal["clear", "keep"]
 Boundary = Literal["truncate", "episode", "step"]
+CONTROL = "stationary"  # the negative control: boundaries without change
+TRACKS = ("observation", "reward", "target-scale", "action", "dynamics", "game", CONTROL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,8 @@ class Pilot:
         newborn_t80: Median steps of the pilot newborns to 80 % of the way to their end level.
         newborn_curve: Mean return of the pilot newborns in ten equal parts of a period.
         note: Anything a reader should know.
+        stream: Digest of the base and the shifts that it was measured on; empty if it was not
+            measured. A pilot of another stream is refused.
     """
 
     scale: Annotated[float, Gt(0)]
@@ -47,6 +51,7 @@ class Pilot:
     newborn_t80: float | None = None
     newborn_curve: list[float] = field(default_factory=list)
     note: str = ""
+    stream: str = ""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -62,6 +67,11 @@ class Normalise:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
+    def __post_init__(self) -> None:
+        """The two must differ, since their difference is divided by."""
+        if self.random == self.high:
+            raise ValueError(f"random and high are both {self.high:g}; they must differ")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -69,7 +79,7 @@ class Task:
 
     Attributes:
         base: Spec of the base environment.
-        track: ``observation``, ``reward``, ``stationary``, ``target-scale``, ...
+        track: What kind of change it is, one of `TRACKS`.
         shifts: Specs of the shifts, in order.
         schedule: Spec of the schedule, without period and phases.
         normalise: Fixed constants for returns in the unshifted world.
@@ -95,8 +105,21 @@ class Task:
         """Every part must say which it is."""
         for part in (self.base, self.schedule, *self.shifts):
             if not isinstance(part.get("name"), str):
-                raise UsageError(
+                raise ValueError(
                     f"base, schedule and shifts need a name, as {{name = '...'}}: {part}"
+                )
+        if self.track not in TRACKS:
+            raise ValueError(str(unknown("track", self.track, TRACKS)))
+        if (self.track == CONTROL) != (not self.shifts):
+            raise ValueError(
+                f"track {self.track!r} with shifts = {self.shifts}: the track {CONTROL!r} has "
+                "none, every other at least one"
+            )
+        for key in ("period", "phases"):
+            if key in self.schedule:
+                raise ValueError(
+                    f"schedule.{key} = {self.schedule[key]}: belongs to the budget, as "
+                    f"[budgets.<name>] {key} = ..."
                 )
 
 
@@ -201,10 +224,34 @@ def load_suite(name: str) -> Suite:
                     f"suite {path.stem!r}: {kind} {word!r} becomes the name of a folder: letters, "
                     "digits, '.', '_' and '-' only, and not '.' first"
                 )
+    for word, task in suite.tasks.items():
+        _refuse_foreign_pilots(suite.name, word, task)
+    families = {family for presets in _presets().values() for family in presets}
+    if suite.family not in families:
+        raise unknown(f"family of suite {path.stem!r}", suite.family, families)
     tables = [budget.hyperparameters for budget in suite.budgets.values()]
     for agent in {agent for table in tables for agent in table}:
         registry.find("agent", agent)
     return suite
+
+
+def stream_digest(task: Task) -> str:
+    """Eight characters for the base and the shifts of a task, as they are written."""
+    return store.digest([task.base, task.shifts])[:8]
+
+
+def _refuse_foreign_pilots(suite: str, name: str, task: Task) -> None:
+    for agent, pilot in task.agents.items():
+        if pilot.stream and pilot.stream != stream_digest(task):
+            raise UsageError(
+                f"suite {suite!r}: tasks.{name}.agents.{agent} was measured on another base or "
+                f"other shifts (stream = {pilot.stream!r}, this one is {stream_digest(task)!r}).\n"
+                "Measure it anew: python -m rlplastic.benchmarks.pilot; or delete that table"
+            )
+
+
+def _presets() -> dict[str, Any]:
+    return read_toml(ROOT / "agents" / "presets.toml")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -222,7 +269,7 @@ def preset(agent: str, family: str, base: str) -> dict[str, Any]:
 
     The file is ``agents/presets.toml``; later tables override earlier ones.
     """
-    tables = read_toml(ROOT / "agents" / "presets.toml").get(agent, {})
+    tables = _presets().get(agent, {})
     merged: dict[str, Any] = {}
     for key in ("default", family, base):
         table = tables.get(key, {})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,15 @@ def test_a_suite_file_can_be_anywhere_and_take_a_pattern(
         ("[budgets.tiny]", '[budgets.".."]', "becomes the name of a folder"),
         ('family = "toy"', "family = 7", "family = 7"),
         ('family = "toy"', "famly = 7", "Did you mean 'family'?"),
+        ('family = "toy"', 'family = "tyo"', "Did you mean 'toy'?"),
+        ('track = "reward"', 'trak = "reward"', "trak is no key here. Did you mean 'track'?"),
+        ('track = "reward"', "", "tasks.Corridor-reward.track is missing"),
+        ('track = "reward"', 'track = "rewad"', "Did you mean 'reward'?"),
+        ('track = "reward"', 'track = "stationary"', "the track 'stationary' has none"),
+        ('shifts = [{ name = "goal" }]', "", "every other at least one"),
+        ("high = 10.0", "high = 5.0", "random and high are both 5"),
+        ("worlds = 2", "worlds = 2, period = 9", "schedule.period = 9: belongs to the budget"),
+        ('by hand: 10 - 5" }', 'by hand", stream = "0" }', "was measured on another base"),
         ('name = "inversion"', 'name = "inversoin"', "Did you mean 'inversion'?"),
         ("worlds = 2", "worlds = 1", "greater than or equal to 2"),
         ("phases = 2", "phases = 1", "phases = 1"),
@@ -129,6 +140,39 @@ def test_a_wrong_suite_is_refused(tmp_path: Path, old: str, new: str, expected: 
         plan(env=str(path))
     assert expected in str(error.value)
     assert len(str(error.value).splitlines()) <= 5
+
+
+def test_a_pilot_measures_any_suite_and_keeps_what_it_was_not_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "Mine.toml"
+    tables = [line for line in Path(running.TINY).read_text().splitlines() if "agents." not in line]
+    file.write_text("\n".join(tables).replace("[budgets.short]", "[budgets.small]") + "\n")
+
+    def pilot(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "rlplastic.benchmarks.pilot", str(file), *words],
+            env=running.environment(),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = pilot("--agents", "dqn", "--tasks", "Cue-*", "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    measured = load_suite(str(file)).tasks["Cue-observation"].agents["dqn"]
+    assert len(measured.newborn_end) == 5
+    assert len(measured.newborn_curve) == 10
+    assert measured.scale == pytest.approx(10 - 5 if not measured.measurable else measured.scale)
+    before = file.read_text()
+    done = pilot("--agents", "", "--tasks", "Corridor-*")
+    assert done.returncode == 0, done.stderr
+    assert file.read_text().startswith(before)
+    assert set(load_suite(str(file)).tasks["Corridor-reward"].random) == {"0", "1"}
+    file.write_text(before.replace('"inversion"', '"offset"'))
+    refused = pilot()
+    assert refused.returncode == 2
+    assert "was measured on another base or other shifts" in refused.stderr
+    assert len(refused.stderr.splitlines()) <= 5
 
 
 # -- plan.json -------------------------------------------------------------------------------
@@ -251,10 +295,10 @@ def test_a_phase_that_does_not_begin_with_a_rollout_is_refused(tmp_path: Path) -
 def test_an_edited_suite_is_another_experiment(tmp_path: Path) -> None:
     suite = tmp_path / "Tiny.toml"
     suite.write_text(Path(running.TINY).read_text())
-    write_plan(plan(env=str(suite)), tmp_path)
+    write_plan(plan(env=str(suite)), tmp_path / "results")
     suite.write_text(suite.read_text().replace('name = "inversion"', 'name = "offset"'))
     with pytest.raises(UsageError, match=r"Cue-observation .* other settings: stream.shifts"):
-        check_folder(plan(env=str(suite)), tmp_path)
+        check_folder(plan(env=str(suite)), tmp_path / "results")
 
 
 @pytest.mark.parametrize("text", ["", "{", "\x00"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import running
 
-from rlplastic import registry
+from rlplastic import options, registry
 from rlplastic.errors import UsageError
 
 Plugin = Callable[..., Path]
@@ -90,6 +90,18 @@ def test_a_plugin_is_found_read_and_loaded(plugin: Plugin) -> None:
     assert registry.load("probe", "mine")(None, None) == 1.0, "what is loaded is not read again"
 
 
+def test_a_configuration_that_is_no_dataclass_is_refused(plugin: Plugin) -> None:
+    source = """
+        @registry.intervention("bare")
+        class Bare(Intervention):
+            "Has an option, and no @dataclass."
+            strength: float = 1.0
+        """
+    registry.add_plugin(plugin(source))
+    with pytest.raises(UsageError, match="'bare': its class needs @dataclass"):
+        options.parse_reg("bare:strength=2")
+
+
 def test_the_same_plugin_twice_is_one(plugin: Plugin) -> None:
     path = plugin(PROBE.format(name="mine"))
     registry.add_plugin(str(path))
@@ -152,7 +164,7 @@ def test_a_plugin_that_cannot_be_imported_is_refused_when_it_is_used(
 def test_a_directory_or_another_file_is_no_plugin(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     for path in (tmp_path, tmp_path / "notes.txt", tmp_path / "nothing.py"):
-        with pytest.raises(UsageError, match="not a Python file"):
+        with pytest.raises(UsageError, match="not a Python file|no such file"):
             registry.add_plugin(path)
 
 

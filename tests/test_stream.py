@@ -21,6 +21,7 @@ from rlplastic.envs.control import CartPole, MountainCar
 from rlplastic.envs.copies import Copies, GymCopies, Transition
 from rlplastic.envs.scalar import ShiftedEnv, SingleCopy
 from rlplastic.envs.schedules import Cyclic, Listed, Periodic, phase_at
+from rlplastic.envs.shifts import Shift
 from rlplastic.envs.shifts_observation import Flips, Inversion, Offset, Tiles
 from rlplastic.envs.shifts_reward import Goal, Region, Sign, TargetScale, Values
 from rlplastic.envs.stream import Stream
@@ -489,6 +490,35 @@ def test_contents_depend_on_seed_and_world_alone_and_memory_does_not_grow():
     assert not np.allclose(other, forward[0])
     mixed = a.content(np.array([3, 1]))
     np.testing.assert_array_equal(mixed, [forward[2], forward[0]])
+
+
+class Broken(Shift):
+    """A shift whose methods are replaced."""
+
+    on = "observation"
+    name = "broken"
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "words"),
+    [
+        ("observation", lambda s, frames, world: frames[:, :1], r"was given float64 \(2, 2\) and"),
+        ("observation", lambda s, frames, world: frames.astype(np.float32), "returned float32"),
+        ("observation", lambda s, frames, world: frames * 1e9, "its space\\(\\) must return"),
+        (
+            "reward",
+            lambda s, reward, world, seen: reward[:1],
+            r"reward\(\) was given float64 \(2",
+        ),
+        ("target", lambda s, reward, world: 1.0, "target"),
+    ],
+)
+def test_a_shift_is_tried_before_anything_is_trained(method, change, words):
+    broken = type("Broken", (Broken,), {method: change})
+    with pytest.raises(UsageError, match=words) as error:
+        Stream(Counter(2), [broken()], Periodic(period=10, phases=3))
+    assert "shift 'broken'" in str(error.value)
+    Stream(Counter(2), [broken()], Listed(period=10, worlds=(0,)))  # never shown
 
 
 # What cannot be

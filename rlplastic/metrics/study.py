@@ -16,10 +16,10 @@ from rlplastic import registry
 from rlplastic.metrics.curve import Case, Curve, end_levels, floored, return_curve
 from rlplastic.metrics.recovery import BINS_IN_A_ROW, recovery_times
 from rlplastic.record import FloatArray, Phase, Record, Results
+from rlplastic.suite import CONTROL
 
 REFERENCE = "none"
 NEWBORN = "+fresh"
-CONTROL = "stationary"  # track
 Curves = tuple[Curve | None, ...]
 
 

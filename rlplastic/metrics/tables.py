@@ -105,7 +105,7 @@ def _grouped(
     for label, members in groups.items():
         ended = [study.complete(task, summary.agent) for task in members]
         seeds = [seed for seed in summary.planned if all(seed in kept for kept in ended)]
-        absent = "n/a: newborn diverged or absent" if seeds else "n/a: no complete seed"
+        absent = "n/a: newborn diverged or absent" if seeds else "n/a: no seed has every arm"
         scores = [study.matrix(metric, summary.agent, reg, members, seeds)[0] for reg in regs]
         rows.append([label, *[_shown(s, aggregate) if s.size else absent for s in scores]])
     return Table(head=[kind, *regs], rows=rows)

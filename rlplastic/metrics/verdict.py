@@ -63,6 +63,11 @@ def _obstacles(study: Study, summary: Summary) -> list[str]:
         found.append(f"Too short to judge plasticity: {'; '.join(reasons[:3])}{more}")
     if not headline and measurable:
         found.append("No verdict: only the negative control was run")
+    elif not any(study.facts(task, agent) for task in summary.all_tasks):
+        found.append(
+            "No verdict: the suite states no scale for this agent, which its pilot measures "
+            "(python -m rlplastic.benchmarks.pilot)"
+        )
     elif not headline:
         found.append("No verdict: no task is measurable for this agent")
     elif len(seeds) < SEEDS_NEEDED:
