@@ -84,8 +84,16 @@ def run(request: Request, folder: Path, *, fresh: bool, as_json: bool) -> int:
     if as_json:
         print(json.dumps(result))
     else:
-        print("\n".join(f"{key}: {value}" for key, value in result.items()))
+        print("\n".join(f"{key}: {_plain(value)}" for key, value in result.items() if value))
     return 0 if status == "done" else 1
+
+
+def _plain(value: object) -> str:
+    """A value as people read it: the mean returns as phase and number."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    known = {phase: "no whole episode" if v is None else f"{v:.4g}" for phase, v in value.items()}
+    return ", ".join(f"phase {phase} {number}" for phase, number in known.items())
 
 
 def prepare(plan: Plan, folder: Path, device: str) -> Plan:

@@ -29,6 +29,7 @@ def write_plan(plan: Plan, folder: Path) -> None:
     tasks = dict(plan.tasks)
     protocol = plan.protocol
     old = check_folder(plan, folder)
+    commands = old.get("commands", []) if old is not None else []
     if old is not None:
         before = {cell["id"]: cell for cell in old["cells"]}
         if set(cells) <= set(before):
@@ -42,7 +43,7 @@ def write_plan(plan: Plan, folder: Path) -> None:
         {
             "schema": store.SCHEMA,
             "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "command": provenance.command(),
+            "commands": list(dict.fromkeys([*commands, provenance.command()])),
             "name": plan.name,
             "protocol": protocol,
             "tasks": tasks,

@@ -75,7 +75,7 @@ def show_status(folder: Path) -> str:
     if running:
         lines.append("a process is running cells here now")
     elif not ended:
-        lines.append(f"nothing is running; to continue: {plan['command']}")
+        lines += ["nothing is running; to continue:", *(f"  {c}" for c in plan["commands"])]
     lines += ["", _summary(cells)]
     for status in ("failed", "diverged", "unfinished"):
         found = [cell for cell in cells if cell.status == status]
@@ -89,7 +89,7 @@ def _plan(folder: Path) -> dict[str, Any]:
     path = folder / "plan.json"
     try:
         plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        _ = plan["name"], plan["command"], plan["protocol"]["budget"], plan["cells"]
+        _ = plan["name"], plan["commands"], plan["protocol"]["budget"], plan["cells"]
         return plan
     except FileNotFoundError:
         raise UsageError(

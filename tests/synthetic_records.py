@@ -157,7 +157,7 @@ def write_plan(
     plan = {
         "schema": 1,
         "created": "2026-11-22T10:00:00Z",
-        "command": "rlplastic bench Toy-Shifted --reg sam",
+        "commands": ["rlplastic bench Toy-Shifted --reg sam"],
         "name": "Toy-Shifted",
         "protocol": {
             "suite": "Toy-Shifted",

@@ -276,7 +276,8 @@ def test_a_bench_leaves_a_plan_records_event_files_and_a_report(results: Path) -
     plan = json.loads((results / "plan.json").read_text())
     arms = {f"{cell['cell']['agent']}/{cell['id'].split('/')[2]}" for cell in plan["cells"]}
     assert arms == {"random/none", "dqn/none", "dqn/none+fresh", "dqn/sam", "dqn/sam+fresh"}
-    assert plan["command"].startswith("rlplastic bench --env ")
+    assert all(command.startswith("rlplastic ") for command in plan["commands"])
+    assert plan["commands"][0].startswith("rlplastic bench --env ")
     for cell in plan["cells"]:
         folder = results / cell["id"]
         assert json.loads((folder / "header.json").read_text())["cell"] == cell["cell"]

@@ -451,7 +451,7 @@ def hostile(tmp_path_factory):
                 identities.append(one)
     synthetic.write_plan(folder, identities)
     plan = json.loads(text(folder, "plan.json"))
-    plan |= {"name": PAYLOADS[0], "command": PAYLOADS[1], "created": PAYLOADS[2]}
+    plan |= {"name": PAYLOADS[0], "commands": [PAYLOADS[1]], "created": PAYLOADS[2]}
     plan["protocol"] |= {"suite": PAYLOADS[4], "too_short": PAYLOADS[5], "budget": PAYLOADS[6]}
     for task in plan["tasks"].values():
         for facts in task["agents"].values():

@@ -62,7 +62,8 @@ def test_the_status_as_text(every_kind: list[Cell], tmp_path: Path) -> None:
     assert lines[0] == (
         "Tiny, budget tiny: 5 cells: 1 done, 1 diverged, 1 failed, 1 unfinished, 1 pending"
     )
-    assert lines[1].startswith("nothing is running; to continue: ")
+    assert lines[1] == "nothing is running; to continue:"
+    assert lines[2].startswith("  ")
     table = [line.split() for line in lines if line.startswith(("agent ", "dqn ", "random "))]
     assert table == [
         ["agent", "arm", "done", "diverged", "failed", "unfinished", "pending"],

@@ -51,7 +51,10 @@ def panels(study: Study, summary: Summary, looks: Looks, draw: Draw) -> Figures:
     others = [arm.reg for arm in summary.arms if arm.reg != REFERENCE] or [REFERENCE]
     kind = draw.__name__.removesuffix("_panel")
     found = {}
+    run = {(r.slot[0], r.reg) for r in study.results.of(agent=summary.agent)}
     for number, (task, reg) in enumerate(itertools.product(summary.all_tasks, others)):
+        if (task, reg) not in run:
+            continue
         regs = [arm.reg for arm in summary.arms if arm.reg in (REFERENCE, reg)]
         name = identifier(f"{summary.agent}-{kind}-{task}-{reg}-{number}")
         svg = draw(study, summary, task, {one: looks[one] for one in regs}, name)
