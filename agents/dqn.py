@@ -178,31 +178,37 @@ class DQNConfig:
         """Environment steps between two trainings: phases are whole multiples of it."""
         return self.num_envs * self.train_freq
 
+    def arguments(self, env: VecEnv, horizon: int) -> dict[str, Any]:
+        """What stable-baselines3's own DQN would be given for a life of `horizon` steps."""
+        return {
+            "policy": policy_name(env.observation_space),
+            "env": env,
+            "learning_rate": self.learning_rate,
+            # nothing is gained by room for more transitions than a life has
+            "buffer_size": min(self.buffer_size, horizon),
+            "learning_starts": self.learning_starts,
+            "batch_size": self.batch_size,
+            "gamma": self.gamma,
+            "n_steps": self.n_steps,
+            "train_freq": self.train_freq,
+            "gradient_steps": self.gradient_steps,
+            "target_update_interval": self.target_update_interval,
+            "exploration_initial_eps": self.epsilon,
+            "exploration_final_eps": self.epsilon,
+            "max_grad_norm": self.max_grad_norm,
+            "policy_kwargs": {
+                "net_arch": list(self.hidden),
+                "activation_fn": ACTIVATIONS[self.activation],
+                "optimizer_kwargs": {"fused": self.fused, "eps": self.adam_eps},
+            },
+        }
+
     def build(
         self, env: VecEnv, *, seed: int, interventions: Interventions, device: str, horizon: int
     ) -> DQN:
         """A newborn agent for a life of `horizon` steps."""
         return DQN(
-            policy_name(env.observation_space),
-            env,
-            learning_rate=self.learning_rate,
-            # nothing is gained by room for more transitions than a life has
-            buffer_size=min(self.buffer_size, horizon),
-            learning_starts=self.learning_starts,
-            batch_size=self.batch_size,
-            gamma=self.gamma,
-            n_steps=self.n_steps,
-            train_freq=self.train_freq,
-            gradient_steps=self.gradient_steps,
-            target_update_interval=self.target_update_interval,
-            exploration_initial_eps=self.epsilon,
-            exploration_final_eps=self.epsilon,
-            max_grad_norm=self.max_grad_norm,
-            policy_kwargs={
-                "net_arch": list(self.hidden),
-                "activation_fn": ACTIVATIONS[self.activation],
-                "optimizer_kwargs": {"fused": self.fused, "eps": self.adam_eps},
-            },
+            **self.arguments(env, horizon),
             seed=seed,
             device=device,
             interventions=interventions,

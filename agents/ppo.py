@@ -245,29 +245,35 @@ class PPOConfig:
         """Environment steps between two trainings: phases are whole multiples of it."""
         return self.num_envs * self.n_steps
 
-    def build(
-        self, env: VecEnv, *, seed: int, interventions: Interventions, device: str, horizon: int
-    ) -> PPO:
-        """A newborn agent for a life of `horizon` steps."""
-        return PPO(
-            policy_name(env.observation_space),
-            env,
-            learning_rate=self.learning_rate,
-            n_steps=self.n_steps,
-            batch_size=self.batch_size,
-            n_epochs=self.n_epochs,
-            gamma=self.gamma,
-            gae_lambda=self.gae_lambda,
-            clip_range=self.clip_range,
-            ent_coef=self.ent_coef,
-            vf_coef=self.vf_coef,
-            max_grad_norm=self.max_grad_norm,
-            policy_kwargs={
+    def arguments(self, env: VecEnv, horizon: int) -> dict[str, Any]:
+        """What stable-baselines3's own PPO would be given for a life of any length."""
+        return {
+            "policy": policy_name(env.observation_space),
+            "env": env,
+            "learning_rate": self.learning_rate,
+            "n_steps": self.n_steps,
+            "batch_size": self.batch_size,
+            "n_epochs": self.n_epochs,
+            "gamma": self.gamma,
+            "gae_lambda": self.gae_lambda,
+            "clip_range": self.clip_range,
+            "ent_coef": self.ent_coef,
+            "vf_coef": self.vf_coef,
+            "max_grad_norm": self.max_grad_norm,
+            "policy_kwargs": {
                 "net_arch": {"pi": list(self.hidden), "vf": list(self.hidden)},
                 "activation_fn": ACTIVATIONS[self.activation],
                 "share_features_extractor": self.shared_extractor,
                 "optimizer_kwargs": {"fused": self.fused, "eps": self.adam_eps},
             },
+        }
+
+    def build(
+        self, env: VecEnv, *, seed: int, interventions: Interventions, device: str, horizon: int
+    ) -> PPO:
+        """A newborn agent for a life of `horizon` steps."""
+        return PPO(
+            **self.arguments(env, horizon),
             seed=seed,
             device=device,
             interventions=interventions,
