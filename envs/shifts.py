@@ -36,6 +36,7 @@ import numpy as np
 from gymnasium import spaces
 
 from rlplastic.envs.copies import Array, Copies
+from rlplastic.envs.schedules import Schedule, worlds_of
 from rlplastic.errors import UsageError
 
 _CONTENT = 0x5348494654  # keeps the draws of contents apart from the seeds of resets
@@ -167,7 +168,33 @@ class Shift:
         raise NotImplementedError
 
 
-def rehearse(shifts: Sequence[Shift], space: spaces.Space[Any], world: int) -> None:
+def refuse_misfit(shifts: Sequence[Shift], schedule: Schedule, space: spaces.Space[Any]) -> None:
+    """Refuse bound shifts that have too few worlds for a schedule, or do not keep to the rules.
+
+    Raises:
+        UsageError: nothing changes between two phases, or one of the above.
+    """
+    if not shifts:
+        return
+    for phase in range(1, schedule.phases):
+        if schedule.world(phase) == schedule.world(phase - 1):
+            raise UsageError(
+                f"phases {phase - 1} and {phase} are both in world {schedule.world(phase)}; "
+                "consecutive worlds must differ"
+            )
+    worlds = worlds_of(schedule)
+    for shift in shifts:
+        if shift.worlds is not None and worlds[-1] >= shift.worlds:
+            raise UsageError(
+                f"shift {shift.name!r} has {shift.worlds} worlds (0 to {shift.worlds - 1}), "
+                f"but the schedule {schedule} asks for world {worlds[-1]}; "
+                f"let them come back: schedule 'cyclic' with worlds = {shift.worlds}"
+            )
+    if worlds[-1]:
+        _rehearse(shifts, space, next(world for world in worlds if world))
+
+
+def _rehearse(shifts: Sequence[Shift], space: spaces.Space[Any], world: int) -> None:
     """Try bound shifts on the two ends of an observation space, in a world other than 0.
 
     Raises:

@@ -24,8 +24,8 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 
 from rlplastic.envs.copies import Array, Copies
 from rlplastic.envs.episodes import Accounts, Episode
-from rlplastic.envs.schedules import Listed, Schedule, worlds_of
-from rlplastic.envs.shifts import Shift, rehearse
+from rlplastic.envs.schedules import Listed, Schedule
+from rlplastic.envs.shifts import Shift, refuse_misfit
 from rlplastic.errors import UsageError
 
 Boundary = Literal["truncate", "episode", "step"]
@@ -340,22 +340,4 @@ class Stream(VecEnv):
                     f"phase {phase} starts at step {start}, which is not a whole number of steps "
                     f"of {self.ticks} copies; nearest valid: {near * self.ticks}"
                 )
-        if not self.shifts:
-            return
-        for phase in range(1, self.schedule.phases):
-            if self.schedule.world(phase) == self.schedule.world(phase - 1):
-                raise UsageError(
-                    f"phases {phase - 1} and {phase} are both in world "
-                    f"{self.schedule.world(phase)}; consecutive worlds must differ"
-                )
-        highest = max(worlds_of(self.schedule))
-        for shift in self.shifts:
-            if shift.worlds is not None and highest >= shift.worlds:
-                raise UsageError(
-                    f"shift {shift.name!r} has {shift.worlds} worlds (0 to {shift.worlds - 1}), "
-                    f"but the schedule {self.schedule} asks for world {highest}; "
-                    f"let them come back: schedule 'cyclic' with worlds = {shift.worlds}"
-                )
-        shifted = [world for world in worlds_of(self.schedule) if world]
-        if shifted:
-            rehearse(self.shifts, self.base.observation_space, shifted[0])
+        refuse_misfit(self.shifts, self.schedule, self.base.observation_space)

@@ -11,11 +11,11 @@ from typing import Any
 from rlplastic import options, registry
 from rlplastic.cell import Cell
 from rlplastic.errors import UsageError, unknown
+from rlplastic.fit import notes, refuse_misfit
 from rlplastic.suite import Budget, Suite, Task, full_schedule, load_suite, preset
 
 BYTES_PER_CELL = 400_000
 BYTES_PER_EPISODE = 150
-LATEST_START = 0.05  # of a period: no updates for longer, and the phase is not the agent's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,7 @@ def make_plan(request: Request) -> Plan:
         tasks={name: _constants(task) for name, task in tasks.items()},
         cells=cells,
         speed=suite.speed,
-        notes=[*_notes(budget, tasks, agents, seeds), *_short(budget, tasks, agents)],
+        notes=notes(budget, tasks, agents, seeds),
     )
 
 
@@ -184,29 +184,12 @@ def _parts(
         **settings,
     }
     config = options.make(registry.load("agent", agent), values, f"agent {agent!r}")
-    if period % config.rollout:
-        near = max(1, round(period / config.rollout)) * config.rollout
-        raise UsageError(
-            f"suite {suite.name!r}: period {period} of agent {agent!r} is not a multiple of its "
-            f"rollout of {config.rollout} steps; nearest that is: {near} (period of the budget)"
-        )
-    if getattr(config, "batch_size", 0) > period:
-        raise UsageError(
-            f"agent {agent!r}: batch_size = {config.batch_size} is more than a period has steps; "
-            f"nearest valid: {period}"
-        )
-    starts, most = getattr(config, "learning_starts", 0), int(period * LATEST_START)
-    if starts > most:
-        raise UsageError(
-            f"agent {agent!r}: learning_starts = {starts} is more than 5 % of the period of "
-            f"{period} steps; nearest valid: --set {agent}.learning_starts={most}"
-        )
     hyperparameters = options.spec_of(config)
     hyperparameters.pop("name")
     schedule = full_schedule(task.schedule, period, budget.phases)
     if worlds:
         schedule = {"name": "list", "period": period, "worlds": worlds}
-    _refuse_broken_rollouts(suite, name, agent, schedule, config.rollout)
+    refuse_misfit(f"suite {suite.name!r}, task {name!r}", agent, config, schedule)
     used = [("environment", task.base), ("schedule", schedule)]
     used += [("shift", shift) for shift in task.shifts]
     names = [("agent", agent), *((kind, str(spec["name"])) for kind, spec in used)]
@@ -215,22 +198,6 @@ def _parts(
         "hyperparameters": hyperparameters,
         "sources": registry.outside(names),
     }
-
-
-def _refuse_broken_rollouts(
-    suite: Suite, task: str, agent: str, spec: Mapping[str, Any], rollout: int
-) -> None:
-    """Every phase must begin where a rollout does: agents are looked at nowhere else."""
-    where = f"suite {suite.name!r}, task {task!r}"
-    schedule = options.build("schedule", spec, where)
-    for phase in range(schedule.phases + 1):
-        start = schedule.start(phase)
-        if start % rollout:
-            raise UsageError(
-                f"{where}: phase {phase} of schedule {spec['name']!r} begins at step {start}, not "
-                f"at a multiple of agent {agent!r}'s rollout of {rollout} steps; "
-                f"nearest that is: {round(start / rollout) * rollout}"
-            )
 
 
 def _stream(suite: Suite, name: str, task: Task, schedule: Mapping[str, Any]) -> dict[str, Any]:
@@ -337,41 +304,3 @@ def _constants(task: Task) -> dict[str, Any]:
         "reference_source": task.reference_source,
         "agents": {agent: asdict(pilot) for agent, pilot in task.agents.items()},
     }
-
-
-def _notes(
-    budget: Budget, tasks: Mapping[str, Task], agents: Sequence[str], seeds: Sequence[int]
-) -> list[str]:
-    notes = [f"too short for a verdict: {budget.too_short}"] if budget.too_short else []
-    if len(seeds) < 6:
-        notes.append(f"{len(seeds)} seed{'s' * (len(seeds) != 1)}: no verdict below 6")
-    for agent in agents:
-        dull = [
-            name
-            for name, task in tasks.items()
-            if agent in task.agents and not task.agents[agent].measurable
-        ]
-        if dull:
-            notes.append(f"not measurable for {agent}, shown but not counted: {', '.join(dull)}")
-        unscaled = [name for name, task in tasks.items() if agent not in task.agents]
-        if unscaled:
-            notes.append(f"no pilot of {agent}, so no scale and no score: {', '.join(unscaled)}")
-    return notes
-
-
-def _short(budget: Budget, tasks: Mapping[str, Task], agents: Sequence[str]) -> list[str]:
-    """A period must be at least twice the newborn's time to 80 %, or there is nothing to see."""
-    found = []
-    for agent in agents if not budget.too_short else ():
-        pilots = {name: task.agents[agent] for name, task in tasks.items() if agent in task.agents}
-        late = [
-            name
-            for name, pilot in pilots.items()
-            if pilot.measurable and 2 * (pilot.newborn_t80 or 0) > budget.period[agent]
-        ]
-        if late:
-            found.append(
-                f"the period of {budget.period[agent]:,} steps is less than twice what a newborn "
-                f"{agent} takes to 80 %: {', '.join(late)}"
-            )
-    return found

@@ -1,0 +1,87 @@
+"""Do an agent and the phases it is to live through fit together?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rlplastic import options
+from rlplastic.errors import UsageError
+from rlplastic.suite import Budget, Task
+
+LATEST_START = 0.05  # of a period: no updates for longer, and the phase is not the agent's
+
+
+def refuse_misfit(where: str, agent: str, config: Any, spec: Mapping[str, Any]) -> None:
+    """Refuse an agent that a schedule gives no whole rollouts, or too little time to learn.
+
+    Args:
+        where: Suite and task, for the message.
+        agent: Its name.
+        config: Its configuration.
+        spec: The schedule in full.
+
+    Raises:
+        UsageError: names the value and the nearest valid one.
+    """
+    schedule = options.build("schedule", spec, where)
+    for phase in range(schedule.phases + 1):  # every phase begins where a rollout does
+        start = schedule.start(phase)
+        if start % config.rollout:
+            near = max(1, round(start / config.rollout)) * config.rollout
+            raise UsageError(
+                f"{where}: phase {phase} of schedule {spec['name']!r} begins at step {start} with "
+                f"period {spec['period']}; for agent {agent!r} that is not a multiple of its "
+                f"rollout of {config.rollout} steps; nearest that is: {near}"
+            )
+    period = int(spec["period"])
+    if getattr(config, "batch_size", 0) > period:
+        raise UsageError(
+            f"agent {agent!r}: batch_size = {config.batch_size} is more than a period has steps; "
+            f"nearest valid: {period}"
+        )
+    starts, most = getattr(config, "learning_starts", 0), int(period * LATEST_START)
+    if starts > most:
+        raise UsageError(
+            f"agent {agent!r}: learning_starts = {starts} is more than 5 % of the period of "
+            f"{period} steps; nearest valid: --set {agent}.learning_starts={most}"
+        )
+
+
+def notes(
+    budget: Budget, tasks: Mapping[str, Task], agents: Sequence[str], seeds: Sequence[int]
+) -> list[str]:
+    """What the user should know of a plan before it starts."""
+    found = [f"too short for a verdict: {budget.too_short}"] if budget.too_short else []
+    if len(seeds) < 6:
+        found.append(f"{len(seeds)} seed{'s' * (len(seeds) != 1)}: no verdict below 6")
+    for agent in agents:
+        dull = [
+            name
+            for name, task in tasks.items()
+            if agent in task.agents and not task.agents[agent].measurable
+        ]
+        if dull:
+            found.append(f"not measurable for {agent}, shown but not counted: {', '.join(dull)}")
+        unscaled = [name for name, task in tasks.items() if agent not in task.agents]
+        if unscaled:
+            found.append(f"no pilot of {agent}, so no scale and no score: {', '.join(unscaled)}")
+    return found + _short(budget, tasks, agents)
+
+
+def _short(budget: Budget, tasks: Mapping[str, Task], agents: Sequence[str]) -> list[str]:
+    """A period must be at least twice the newborn's time to 80 %, or there is nothing to see."""
+    found = []
+    for agent in agents if not budget.too_short else ():
+        pilots = {name: task.agents[agent] for name, task in tasks.items() if agent in task.agents}
+        late = [
+            name
+            for name, pilot in pilots.items()
+            if pilot.measurable and 2 * (pilot.newborn_t80 or 0) > budget.period[agent]
+        ]
+        if late:
+            found.append(
+                f"the period of {budget.period[agent]:,} steps is less than twice what a newborn "
+                f"{agent} takes to 80 %: {', '.join(late)}"
+            )
+    return found
