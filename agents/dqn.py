@@ -19,7 +19,12 @@ from rlplastic.agents.learner import Minibatch, update
 from rlplastic.agents.networks import (
     ACTIVATIONS,
     Activation,
+    Layer,
+    default_optimizer,
+    hidden_layers,
     last_linear,
+    leaves,
+    new_policy,
     policy_name,
     scope_of,
     set_channels_last,
@@ -60,11 +65,20 @@ class DQN(stable_baselines3.DQN):
 
     def _setup_model(self) -> None:
         super()._setup_model()
+        self.interventions.rebuild(self.policy)
+        self.policy.to(self.device)
+        self.q_net_target.load_state_dict(self.q_net.state_dict())
         if self.channels_last:
             set_channels_last(self.policy)
         self.policy.optimizer = self.interventions.optimizer(
-            lambda: self.policy.optimizer, self.q_net.parameters()
+            lambda: default_optimizer(self, self.q_net.parameters()), self.q_net.parameters()
         )
+        self.interventions.begin(self)
+
+    def _on_step(self) -> None:
+        super()._on_step()
+        if self._n_calls % max(self.target_update_interval // self.n_envs, 1) == 0:
+            self.interventions.new_objective(self)
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """`gradient_steps` updates on minibatches from the replay memory."""
@@ -104,6 +118,20 @@ class DQN(stable_baselines3.DQN):
         """The parameters of a scope; see `rlplastic.agents.networks.scope_of`."""
         critic = self.q_net
         return scope_of(name, critic=critic.parameters(), head=last_linear(critic), actor=())
+
+    def layers(self, name: str) -> list[Layer]:
+        """The hidden layers of a scope: of the critic, which is all there is."""
+        if name == "actor":
+            return []
+        return hidden_layers([leaves(self.q_net.features_extractor, self.q_net.q_net)])
+
+    def targets(self) -> dict[nn.Parameter, nn.Parameter]:
+        """The target network's copy of each parameter."""
+        return dict(zip(self.q_net.parameters(), self.q_net_target.parameters(), strict=True))
+
+    def newborn(self, generator: torch.Generator) -> nn.Module:
+        """A newly initialised policy of the same architecture; draws from `generator` alone."""
+        return new_policy(self, generator)
 
     def at_shift(self, phase: int, replay: Literal["clear", "keep"]) -> None:
         """The world has shifted: empty the replay memory if the protocol says so, tell oracles."""

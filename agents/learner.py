@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from rlplastic import interventions
 from rlplastic.errors import Diverged
 from rlplastic.interventions import Interventions, total
 
 
-class Learner(Protocol):
-    """What `update` needs of an agent."""
+class Learner(interventions.Learner, Protocol):
+    """What `update` needs of an agent, beside what interventions may ask of it."""
 
-    policy: Any
     interventions: Interventions
     max_grad_norm: float
-    num_updates: int
-
-    def scope(self, name: str) -> list[nn.Parameter]:
-        """See `rlplastic.agents.networks.scope_of`."""
 
 
 def has_dropout(policy: nn.Module) -> bool:

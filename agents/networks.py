@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from gymnasium import spaces
-from torch import nn
+from torch import Tensor, nn
 
 from rlplastic.errors import UsageError
 from rlplastic.interventions import SCOPES
@@ -67,6 +68,126 @@ def scope_of(
         full = [scope for scope, members in scopes.items() if members]
         raise UsageError(f"scope {name!r} has no parameters here; valid are {', '.join(full)}")
     return scopes[name]
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A hidden layer: what makes its units, what they pass through, and who reads them.
+
+    Attributes:
+        weights: The linear layer or convolution that makes the units.
+        norm: The normalisation between the weights and the activation, or none.
+        activation: The activation, or none.
+        readers: The linear layers or convolutions whose input the units are.
+    """
+
+    weights: nn.Linear | nn.Conv2d
+    norm: nn.Module | None
+    activation: nn.Module | None
+    readers: tuple[nn.Linear | nn.Conv2d, ...]
+
+    @property
+    def units(self) -> int:
+        """Number of units: output features, or output channels."""
+        return len(self.weights.weight)
+
+    @property
+    def expansion(self) -> int:
+        """Outputs of the activation for each unit: 2 for CReLU, else 1."""
+        return int(getattr(self.activation, "expansion", 1))
+
+    def incoming(self, units: Tensor) -> list[tuple[nn.Parameter, Tensor]]:
+        """Each parameter that makes the units, and a mask of theirs in it.
+
+        Args:
+            units: Booleans ``[units]``.
+        """
+        makers = [*self.weights.parameters(), *(self.norm.parameters() if self.norm else ())]
+        shape = (-1, *[1] * 3)
+        return [(p, units.view(shape[: p.ndim]).expand_as(p)) for p in makers]
+
+    def outgoing(self, units: Tensor) -> list[tuple[nn.Parameter, Tensor]]:
+        """The weight of each reader, and a mask of the entries that read these units.
+
+        A flattened feature map keeps the places of a channel together, and an activation with two
+        outputs per unit puts all the second ones behind all the first ones.
+        """
+        found: list[tuple[nn.Parameter, Tensor]] = []
+        for reader in self.readers:
+            weight: nn.Parameter = reader.weight  # type: ignore[assignment]
+            places = weight[0].numel() // (self.expansion * self.units)
+            mask = units.view(1, 1, -1, 1).expand(len(weight), self.expansion, -1, places)
+            found.append((weight, mask.reshape(weight.shape)))
+        return found
+
+
+NORMS = (nn.LayerNorm, nn.GroupNorm)
+
+
+def leaves(*modules: nn.Module) -> list[nn.Module]:
+    """The modules that hold no others, in order; containers that are empty are none."""
+    every = [leaf for module in modules for leaf in module.modules()]
+    return [m for m in every if not isinstance(m, nn.Sequential) and not any(m.children())]
+
+
+def hidden_layers(paths: Sequence[Sequence[nn.Module]]) -> list[Layer]:
+    """The hidden layers along paths of leaf modules from the input to an output, each once.
+
+    The last weights of a path are its output and no hidden layer.
+    """
+    order: dict[nn.Module, list[nn.Module]] = {}
+    readers: dict[nn.Module, list[nn.Module]] = {}
+    for path in paths:
+        last: nn.Module | None = None
+        for module in path:
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                if last is not None and module not in readers[last]:
+                    readers[last].append(module)
+                last = module
+                order.setdefault(module, [])
+                readers.setdefault(module, [])
+            elif last is not None and module not in order[last]:
+                order[last].append(module)
+    return [
+        Layer(
+            weights=weights,  # type: ignore[arg-type]
+            norm=next((m for m in after if isinstance(m, NORMS)), None),
+            activation=next((m for m in after if is_activation(m)), None),
+            readers=tuple(readers[weights]),  # type: ignore[arg-type]
+        )
+        for weights, after in order.items()
+        if readers[weights]
+    ]
+
+
+def is_activation(module: nn.Module) -> bool:
+    """True for what stands between two layers of weights and is not a norm or a change of shape."""
+    return not isinstance(module, (nn.Flatten, nn.Dropout, nn.Linear, nn.Conv2d, *NORMS))
+
+
+def default_optimizer(agent: Any, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer that stable-baselines3 makes for these parameters."""
+    policy = agent.policy
+    made: torch.optim.Optimizer = policy.optimizer_class(
+        parameters, lr=agent.lr_schedule(1), **policy.optimizer_kwargs
+    )
+    return made
+
+
+def new_policy(agent: Any, generator: torch.Generator, **settings: Any) -> nn.Module:
+    """A newly initialised policy like an agent's own; the global generators stay where they are."""
+    seed = int(torch.randint(2**62, (), generator=generator))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        policy: nn.Module = agent.policy_class(
+            agent.observation_space,
+            agent.action_space,
+            agent.lr_schedule,
+            **settings,
+            **agent.policy_kwargs,
+        )
+    agent.interventions.rebuild(policy)
+    return policy.to(agent.device)
 
 
 def set_channels_last(policy: nn.Module) -> None:

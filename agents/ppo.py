@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -21,6 +21,11 @@ from rlplastic.agents.learner import Minibatch, has_dropout, update
 from rlplastic.agents.networks import (
     ACTIVATIONS,
     Activation,
+    Layer,
+    default_optimizer,
+    hidden_layers,
+    leaves,
+    new_policy,
     policy_name,
     scope_of,
     set_channels_last,
@@ -59,16 +64,20 @@ class PPO(stable_baselines3.PPO):
 
     def _setup_model(self) -> None:
         super()._setup_model()
+        self.interventions.rebuild(self.policy)
+        self.policy.to(self.device)
         if self.channels_last:
             set_channels_last(self.policy)
         self.policy.optimizer = self.interventions.optimizer(
-            lambda: self.policy.optimizer, self.policy.parameters()
+            lambda: default_optimizer(self, self.policy.parameters()), self.policy.parameters()
         )
+        self.interventions.begin(self)
 
     def train(self) -> None:
         """`n_epochs` passes over the rollout."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
+        self.interventions.new_objective(self)
         log: dict[str, list[float]] = {}
         kept_on = True
         for _ in range(self.n_epochs):
@@ -149,21 +158,39 @@ class PPO(stable_baselines3.PPO):
         """The parameters of a scope; see `rlplastic.agents.networks.scope_of`."""
         return scope_of(
             name,
-            critic=self._path("vf", "value_net"),
+            critic=[p for module in self._path("vf") for p in module.parameters()],
             head=self.policy.value_net.parameters(),
-            actor=self._path("pi", "policy_net"),
+            actor=[
+                *(p for module in self._path("pi") for p in module.parameters()),
+                *([self.policy.log_std] if hasattr(self.policy, "log_std") else []),
+            ],
         )
 
-    def _path(self, prefix: str, net: str) -> Iterator[nn.Parameter]:
+    def _path(self, prefix: Literal["vf", "pi"]) -> list[nn.Module]:
         policy = self.policy
         shared = policy.share_features_extractor
-        yield from (
-            policy.features_extractor if shared else getattr(policy, f"{prefix}_features_extractor")
-        ).parameters()
-        yield from getattr(policy.mlp_extractor, net).parameters()
-        yield from (policy.value_net if prefix == "vf" else policy.action_net).parameters()
-        if prefix == "pi" and hasattr(policy, "log_std"):
-            yield policy.log_std
+        net = policy.mlp_extractor
+        return [
+            policy.features_extractor
+            if shared
+            else getattr(policy, f"{prefix}_features_extractor"),
+            net.value_net if prefix == "vf" else net.policy_net,
+            policy.value_net if prefix == "vf" else policy.action_net,
+        ]
+
+    def layers(self, name: str) -> list[Layer]:
+        """The hidden layers of a scope: critic, actor, or all; a shared one belongs to both."""
+        paths = {"critic": leaves(*self._path("vf")), "actor": leaves(*self._path("pi"))}
+        wanted = set(paths.get(name, [*paths["critic"], *paths["actor"]]))
+        return [layer for layer in hidden_layers([*paths.values()]) if layer.weights in wanted]
+
+    def targets(self) -> dict[nn.Parameter, nn.Parameter]:
+        """PPO has no target network."""
+        return {}
+
+    def newborn(self, generator: torch.Generator) -> nn.Module:
+        """A newly initialised policy of the same architecture; draws from `generator` alone."""
+        return new_policy(self, generator, use_sde=self.use_sde)
 
     def at_shift(self, phase: int, replay: Literal["clear", "keep"]) -> None:
         """The world has shifted: tell oracles. There is no replay memory."""

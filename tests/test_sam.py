@@ -30,6 +30,7 @@ class Quadratic(nn.Module):
         self.optimizer = torch.optim.SGD([self.weight], lr=lr)
         self.interventions = Interventions([intervention])
         self.max_grad_norm, self.num_updates = 1e9, 0
+        self.curvature = torch.tensor([1.0, 10.0], dtype=torch.float64)
 
     @property
     def policy(self):
@@ -39,8 +40,7 @@ class Quadratic(nn.Module):
         return [self.weight]
 
     def losses(self):
-        curvature = torch.tensor([1.0, 10.0], dtype=torch.float64)
-        return Minibatch(self, lambda _: {"critic": 0.5 * (curvature * self.weight**2).sum()})
+        return Minibatch(self, lambda _: {"critic": 0.5 * (self.curvature * self.weight**2).sum()})
 
 
 def test_e1_the_gradient_on_a_quadratic_is_the_one_computed_by_hand():

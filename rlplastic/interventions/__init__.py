@@ -15,14 +15,20 @@ whose fields are its hyper-parameters, any of the hooks::
             return self.strength / 2 * sum(p.square().sum() for p in agent.scope("critic"))
 
 ===================  =============================================================================
-``build``            before construction: layers, activations, normalisation
+``build``            before construction: arguments of the policy
+``rebuild``          after construction, before the optimizer: layers, activations, normalisation
+``begin``            a life begins: remember the initial weights, keep statistics
 ``check``            refuse an agent it cannot work on, before anything is written
 ``penalty``          a tensor added to the critic's term
 ``gradient``         how loss terms become gradients (one intervention of an arm at most)
 ``optimizer``        which optimizer (one at most)
+``new_objective``    PPO has a new rollout, DQN a new target network
 ``after_update``     surgery on weights and optimizer state
 ``at_shift``         only with ``oracle = True``: it is told of the shift, and drawn differently
 ===================  =============================================================================
+
+What changes while training is in `Intervention.state`; what is drawn is drawn from
+`Intervention.generator`, so that an intervention that draws does not move the agent's own numbers.
 """
 
 from __future__ import annotations
@@ -31,11 +37,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import numpy as np
+
 from rlplastic.errors import UsageError
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
     from torch.nn import Parameter
 
 
@@ -54,9 +62,21 @@ class Learner(Protocol):
     """What an intervention may ask of an agent."""
 
     num_updates: int
+    policy: Any  # the networks, with their ``optimizer``
+    seed: int | None
+    last_batch: Any  # the minibatch of the last update
 
     def scope(self, name: str) -> list[Parameter]:
         """The parameters of a scope: critic, head, backbone, actor, all."""
+
+    def layers(self, name: str) -> list[Any]:
+        """The hidden `rlplastic.agents.networks.Layer` of a scope, input side first."""
+
+    def targets(self) -> dict[Parameter, Parameter]:
+        """The target network's copy of each parameter that has one."""
+
+    def newborn(self, generator: torch.Generator) -> Any:
+        """A newly initialised policy of the same architecture; draws from `generator` alone."""
 
 
 SCOPES = ("critic", "head", "backbone", "actor", "all")
@@ -83,9 +103,21 @@ class Intervention:
         state: dict[str, Any] = self.__dict__.setdefault("_state", {})
         return state
 
+    @property
+    def generator(self) -> torch.Generator:
+        """Its own source of randomness, on the CPU; seeded from the agent's seed and its name."""
+        found: torch.Generator = self.__dict__["_generator"]
+        return found
+
     def build(self, policy_kwargs: dict[str, Any]) -> dict[str, Any]:
         """The policy's keyword arguments, changed; called before construction."""
         return policy_kwargs
+
+    def rebuild(self, policy: nn.Module) -> None:
+        """Change the modules of a newly constructed policy, in place; draws nothing."""
+
+    def begin(self, agent: Learner) -> None:
+        """The agent is complete and has not acted yet."""
 
     def check(self, agent: Learner) -> None:
         """Raise `UsageError` if it cannot work on this agent; called before anything is written."""
@@ -101,6 +133,9 @@ class Intervention:
     def optimizer(self, parameters: Iterable[Parameter]) -> torch.optim.Optimizer:
         """The optimizer to use instead of the agent's own."""
         raise NotImplementedError
+
+    def new_objective(self, agent: Learner) -> None:
+        """PPO has a new rollout to learn from, DQN a new target network."""
 
     def after_update(self, agent: Learner) -> None:
         """Change weights and optimizer state after a step of the optimizer."""
@@ -139,6 +174,7 @@ class Interventions:
         self._gradient = next((m.gradient for m in self.members if overrides(m, "gradient")), None)
         self._penalties = [m.penalty for m in self.members if overrides(m, "penalty")]
         self._after = [m.after_update for m in self.members if overrides(m, "after_update")]
+        self._rebuilders = [m.rebuild for m in self.members if overrides(m, "rebuild")]
 
     def check(self, agent: Learner) -> None:
         """Every member's check."""
@@ -155,6 +191,23 @@ class Interventions:
         for member in self.members:
             policy_kwargs = member.build(dict(policy_kwargs))
         return policy_kwargs
+
+    def rebuild(self, policy: nn.Module) -> None:
+        """Every member's changes to the modules, in order."""
+        for rebuild in self._rebuilders:
+            rebuild(policy)
+
+    def begin(self, agent: Learner) -> None:
+        """A life begins: every member gets its generator, then its `begin`."""
+        import torch
+
+        for member in self.members:
+            name = int.from_bytes(member.name.encode(), "big")
+            sequence = np.random.SeedSequence([*([] if agent.seed is None else [agent.seed]), name])
+            member.__dict__["_generator"] = torch.Generator().manual_seed(
+                int(sequence.generate_state(1, np.uint64)[0] >> 1)
+            )
+            member.begin(agent)
 
     def optimizer(
         self, default: Callable[[], torch.optim.Optimizer], parameters: Iterable[Parameter]
@@ -190,6 +243,11 @@ class Interventions:
         total(terms).backward()  # type: ignore[no-untyped-call]
         return terms
 
+    def new_objective(self, agent: Learner) -> None:
+        """Tell every member."""
+        for member in self.members:
+            member.new_objective(agent)
+
     def after_update(self, agent: Learner) -> None:
         """Every member's surgery, in order."""
         for after in self._after:
@@ -202,14 +260,26 @@ class Interventions:
                 member.at_shift(agent, phase)
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """The state of every member by name."""
-        return {member.name: dict(member.state) for member in self.members}
+        """The state of every member by name, with that of its generator."""
+        found = {}
+        for member in self.members:
+            found[member.name] = dict(member.state)
+            if "_generator" in member.__dict__:
+                found[member.name]["generator"] = member.generator.get_state()
+        return found
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
         """Put back what `state_dict` returned."""
         for member in self.members:
+            values = dict(state[member.name])
+            drawn = values.pop("generator", None)
+            if drawn is not None:
+                import torch
+
+                member.__dict__["_generator"] = torch.Generator()
+                member.generator.set_state(drawn)
             member.state.clear()
-            member.state.update(state[member.name])
+            member.state.update(values)
 
 
 def total(terms: Mapping[str, Tensor]) -> Tensor:

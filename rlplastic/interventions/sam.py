@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from annotated_types import Ge
 
-from rlplastic.interventions import Intervention, Learner, Losses, total
+from rlplastic.interventions import Intervention, Learner, Losses
 from rlplastic.registry import intervention
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.nn import Parameter
 
 
 @intervention("sam")
@@ -27,7 +26,8 @@ class SAM(Intervention):
 
     Only the critic's term is taken at w + ε. In an actor-critic the gradient of the policy and
     entropy terms is taken at w and added. The minibatch, the bootstrap target and any dropout
-    mask are the same in both passes; the gradient is clipped once, after the second.
+    mask are the same in both passes; the gradient is clipped once, after the second. Ours, and
+    not `pytorch-optimizer`'s: a SAM that wraps the optimizer cannot leave the policy's term out.
 
     Attributes:
         rho: Radius. 0.05 is SAM's own default (arXiv 2010.01412, Sec. 3.1); PLASTIC
@@ -38,6 +38,10 @@ class SAM(Intervention):
             sam_update_period); 1 is SAM proper.
         warmup: Updates over which ρ rises linearly from 0 (arXiv 2406.09723 shows that gradient
             regularisation from the start can hurt adaptive optimizers); 0: none.
+        cycle: Updates of a cosine cycle in which ρ rises from 0 and starts again
+            (arXiv 2006.08403, Sec. 5); 0: none.
+        normalised: False: ε = ρ g, whose edge of stability on a quadratic of curvature λ under
+            step size η is η (λ + ρ λ²) = 2.
     """
 
     cost: ClassVar[float] = 2.0
@@ -46,12 +50,14 @@ class SAM(Intervention):
     scope: Literal["critic", "head", "backbone"] = "critic"
     every: Annotated[int, Ge(1)] = 1
     warmup: Annotated[int, Ge(0)] = 0
+    cycle: Annotated[int, Ge(0)] = 0
+    normalised: bool = True
 
     def radius(self, num_updates: int) -> float:
         """ρ for the update after `num_updates` others."""
-        if self.warmup == 0:
-            return self.rho
-        return self.rho * min(1.0, (num_updates + 1) / self.warmup)
+        from rlplastic.interventions import ascent
+
+        return ascent.radius(self.rho, num_updates, self.warmup, self.cycle)
 
     def check(self, agent: Learner) -> None:
         """The scope must have parameters."""
@@ -61,40 +67,14 @@ class SAM(Intervention):
         """The critic's gradient at w + ε, plus the other terms' at w."""
         import torch
 
-        terms = losses()
-        critic = terms["critic"]
-        others = {name: term for name, term in terms.items() if name != "critic"}
-        if agent.num_updates % self.every:
-            total(terms).backward()  # type: ignore[no-untyped-call]
-            return terms
+        from rlplastic.interventions import ascent
 
-        weights = agent.scope(self.scope)
-        ascent = torch.autograd.grad(critic, weights, retain_graph=bool(others), allow_unused=True)
-        if others:
-            total(others).backward()  # type: ignore[no-untyped-call]
-        before = self._climb(weights, ascent, self.radius(agent.num_updates))
-        losses("critic")["critic"].backward()  # type: ignore[no-untyped-call]
-        with torch.no_grad():
-            torch._foreach_copy_(list(weights), before)
+        if agent.num_updates % self.every:
+            return ascent.plain(losses)
+        rho = self.radius(agent.num_updates)
+        step: ascent.Step = ascent.along_gradient(rho)
+        if not self.normalised:
+            step = lambda weights, gradients: torch._foreach_mul(gradients, rho)  # noqa: E731
+        terms = ascent.two_passes(agent, losses, self.scope, step)
         self.state["sam_updates"] = self.state.get("sam_updates", 0) + 1
         return terms
-
-    @staticmethod
-    def _climb(
-        weights: list[Parameter], ascent: tuple[Tensor | None, ...], rho: float
-    ) -> list[Tensor]:
-        """Move the weights by ε in place and return copies of what they were.
-
-        Copies, since adding ε and taking it away again changes the last bit.
-        """
-        import torch
-
-        with torch.no_grad():
-            before = [weight.detach().clone() for weight in weights]
-            moved = [(w, g) for w, g in zip(weights, ascent, strict=True) if g is not None]
-            tensors: list[Tensor] = [w for w, _ in moved]
-            gradients = [g for _, g in moved]
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-            steps = list(torch._foreach_mul(gradients, rho / (norm + 1e-12)))
-            torch._foreach_add_(tensors, steps)
-        return before

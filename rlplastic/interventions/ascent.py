@@ -1,0 +1,108 @@
+"""One update of two passes: the critic's gradient here and at a point nearby."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from rlplastic.interventions import Learner, Losses, total
+
+Gradients = list[Tensor | None]
+Step = Callable[[list[Parameter], list[Tensor]], Sequence[Tensor]]
+Combine = Callable[[Gradients, Gradients, list[Parameter]], Gradients]
+
+
+def radius(rho: float, num_updates: int, warmup: int = 0, cycle: int = 0) -> float:
+    """ρ for the update after `num_updates` others.
+
+    Rises linearly from 0 over `warmup` updates (arXiv 2406.09723); with `cycle` it rises from 0 to
+    ρ along half a cosine in each cycle and starts again (the schedule of the adversarial budget in
+    arXiv 2006.08403, Sec. 5)::
+
+        ρ min(1, (t + 1) / warmup)      ρ (1 - cos(π ((t mod cycle) + 1) / cycle)) / 2
+    """
+    if cycle:
+        rho *= (1 - math.cos(math.pi * (num_updates % cycle + 1) / cycle)) / 2
+    return rho * min(1.0, (num_updates + 1) / warmup) if warmup else rho
+
+
+def norm(tensors: Sequence[Tensor]) -> Tensor:
+    """The L2 norm of all tensors together."""
+    found: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
+    return found
+
+
+def inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+    """The inner product of all tensors together."""
+    return torch.stack([(a * b).sum() for a, b in zip(left, right, strict=True)]).sum()
+
+
+def plain(losses: Losses) -> dict[str, Tensor]:
+    """The gradient at the weights, as without any intervention."""
+    terms = losses()
+    total(terms).backward()  # type: ignore[no-untyped-call]
+    return terms
+
+
+def two_passes(
+    agent: Learner,
+    losses: Losses,
+    scope: str,
+    step: Step,
+    combine: Combine = lambda first, second, reached: second,
+) -> dict[str, Tensor]:
+    """Leave in ``.grad`` what `combine` makes of the critic's gradients at w and at w + ε.
+
+    The gradient of the other terms is taken at w and added. The weights are put back from copies,
+    since adding ε and taking it away again changes the last bit.
+
+    Args:
+        agent: The learner.
+        losses: The terms of the minibatch.
+        scope: The parameters that move.
+        step: From those that the critic's term reaches, and its gradient at w, to ε.
+        combine: From both gradients over `reached`, where None means that the term does not
+            reach the parameter, to the one that is used.
+    """
+    terms = losses()
+    others = {name: term for name, term in terms.items() if name != "critic"}
+    reached = agent.scope("all")
+    first = torch.autograd.grad(
+        terms["critic"], reached, retain_graph=bool(others), allow_unused=True
+    )
+    if others:
+        total(others).backward()  # type: ignore[no-untyped-call]
+    place = {id(parameter): g for parameter, g in zip(reached, first, strict=True)}
+    moving: list[Parameter] = [w for w in agent.scope(scope) if place[id(w)] is not None]
+    gradients = [g for w in moving if (g := place[id(w)]) is not None]
+    with torch.no_grad():
+        before = [weight.detach().clone() for weight in moving]
+        places: list[Tensor] = [*moving]
+        torch._foreach_add_(places, list[Tensor](step(moving, gradients)))
+    try:
+        there = losses("critic")["critic"]
+        second = torch.autograd.grad(there, reached, allow_unused=True)
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(places, before)
+    with torch.no_grad():
+        for parameter, used in zip(
+            reached, combine(list(first), list(second), reached), strict=True
+        ):
+            if used is not None:
+                kept = parameter.grad
+                parameter.grad = used if kept is None else kept.add_(used)
+    return terms
+
+
+def along_gradient(rho: float) -> Step:
+    """ε = ρ g / (‖g‖₂ + 1e-12), one norm over all tensors (arXiv 2010.01412, Eq. 2)."""
+
+    def step(weights: list[Parameter], gradients: list[Tensor]) -> Sequence[Tensor]:
+        return torch._foreach_mul(gradients, rho / (norm(gradients) + 1e-12))
+
+    return step

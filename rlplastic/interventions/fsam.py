@@ -1,0 +1,61 @@
+"""Friendly SAM: climb along the noise of the minibatch only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from annotated_types import Ge, Lt
+
+from rlplastic.interventions import Intervention, Learner, Losses
+from rlplastic.registry import intervention
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Parameter
+
+
+@intervention("fsam")
+@dataclass(frozen=True, kw_only=True)
+class FriendlySAM(Intervention):
+    """Friendly SAM: SAM along the part of the gradient that only this minibatch has.
+
+    With m the running mean of the critic's gradient (arXiv 2403.12350, Algorithm 1)::
+
+        m ← λ m + (1 - λ) g        d = g - σ m        ε = ρ d / (‖d‖₂ + 1e-12)
+
+    The rest is as in ``sam``; σ = 0 is ``sam``.
+
+    Attributes:
+        rho: Radius: 0.05 to 0.2 (nblt/F-SAM).
+        sigma: Share of the running mean that is taken away (1: nblt/F-SAM).
+        decay: λ (0.9: nblt/F-SAM; some of its scripts have 0.6).
+        scope: Parameters that are perturbed.
+    """
+
+    cost: ClassVar[float] = 2.0
+
+    rho: Annotated[float, Ge(0)] = 0.05
+    sigma: Annotated[float, Ge(0)] = 1.0
+    decay: Annotated[float, Ge(0), Lt(1)] = 0.9
+    scope: Literal["critic", "head", "backbone"] = "critic"
+
+    def check(self, agent: Learner) -> None:
+        """The scope must have parameters."""
+        agent.scope(self.scope)
+
+    def gradient(self, agent: Learner, losses: Losses) -> dict[str, Tensor]:
+        """The critic's gradient at w + ε, plus the other terms' at w."""
+        import torch
+
+        from rlplastic.interventions import ascent
+
+        def step(weights: list[Parameter], gradients: list[Tensor]) -> Sequence[Tensor]:
+            mean = self.state.setdefault("mean", [torch.zeros_like(g) for g in gradients])
+            torch._foreach_mul_(mean, self.decay)
+            torch._foreach_add_(mean, gradients, alpha=1 - self.decay)
+            noise = list(torch._foreach_sub(gradients, mean, alpha=self.sigma))
+            return torch._foreach_mul(noise, self.rho / (ascent.norm(noise) + 1e-12))
+
+        return ascent.two_passes(agent, losses, self.scope, step)
