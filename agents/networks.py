@@ -165,6 +165,85 @@ def is_activation(module: nn.Module) -> bool:
     return not isinstance(module, (nn.Flatten, nn.Dropout, nn.Linear, nn.Conv2d, *NORMS))
 
 
+class ConcatenatedReLU(nn.Module):
+    """[relu(x), relu(-x)] along the units (arXiv 1603.05201)."""
+
+    expansion = 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, units, ...]`` to ``[batch, 2 units, ...]``."""
+        return torch.cat([torch.relu(x), torch.relu(-x)], dim=1)
+
+
+class FourierFeatures(nn.Module):
+    """[sin(x), cos(x)] along the units (arXiv 2410.20634)."""
+
+    expansion = 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, units, ...]`` to ``[batch, 2 units, ...]``."""
+        return torch.cat([torch.sin(x), torch.cos(x)], dim=1)
+
+
+def _hidden(policy: nn.Module) -> list[tuple[nn.Sequential, int, int]]:
+    """Each container with the places of a layer of weights and of its activation in it."""
+    found = []
+    for container in policy.modules():
+        if not isinstance(container, nn.Sequential):
+            continue
+        weights: int | None = None
+        for place, module in enumerate(container):
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                weights = place
+            elif weights is not None and is_activation(module):
+                found.append((container, weights, place))
+                weights = None
+    return found
+
+
+def norm_for(layer: nn.Module) -> nn.Module:
+    """A layer norm for what a linear layer or convolution computes."""
+    if isinstance(layer, nn.Conv2d):
+        return nn.GroupNorm(1, layer.out_channels)
+    return nn.LayerNorm(layer.out_features)
+
+
+def add_norms(policy: nn.Module) -> None:
+    """Put a layer norm before every hidden activation that has none, in place."""
+    for container, weights, place in reversed(_hidden(policy)):
+        if not any(isinstance(container[between], NORMS) for between in range(weights, place)):
+            container.insert(weights + 1, norm_for(container[weights]))
+
+
+def double_activations(policy: nn.Module, activation: type[nn.Module]) -> None:
+    """Halve the units of every hidden layer, and give it an activation of two outputs a unit.
+
+    The units that stay keep their initial weights, so nothing is drawn, and the layers above keep
+    their shape.
+
+    Raises:
+        UsageError: a hidden layer with an odd number of units, or whose activation has two outputs
+            already.
+    """
+    for container, weights, place in _hidden(policy):
+        layer = container[weights]
+        units, odd = divmod(len(layer.weight), 2)  # type: ignore[arg-type]
+        if odd:
+            raise UsageError(
+                f"a hidden layer of {2 * units + 1} units cannot be halved; "
+                f"nearest valid: {2 * units}"
+            )
+        if getattr(container[place], "expansion", 1) != 1:
+            raise UsageError("two interventions each replace the activations; choose one")
+        for name, parameter in layer.named_parameters():
+            setattr(layer, name, nn.Parameter(parameter.detach()[:units].clone()))
+        setattr(layer, "out_channels" if isinstance(layer, nn.Conv2d) else "out_features", units)
+        for between in range(weights + 1, place):
+            if isinstance(container[between], NORMS):
+                container[between] = norm_for(layer)
+        container[place] = activation()
+
+
 def default_optimizer(agent: Any, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """The optimizer that stable-baselines3 makes for these parameters."""
     policy = agent.policy

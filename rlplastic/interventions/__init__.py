@@ -20,6 +20,7 @@ whose fields are its hyper-parameters, any of the hooks::
 ``begin``            a life begins: remember the initial weights, keep statistics
 ``check``            refuse an agent it cannot work on, before anything is written
 ``penalty``          a tensor added to the critic's term
+``before_update``    what to remember of the weights before they move
 ``gradient``         how loss terms become gradients (one intervention of an arm at most)
 ``optimizer``        which optimizer (one at most)
 ``new_objective``    PPO has a new rollout, DQN a new target network
@@ -68,6 +69,9 @@ class Learner(Protocol):
 
     def scope(self, name: str) -> list[Parameter]:
         """The parameters of a scope: critic, head, backbone, actor, all."""
+
+    def values(self, observations: Tensor) -> Tensor:
+        """The critic's output."""
 
     def layers(self, name: str) -> list[Any]:
         """The hidden `rlplastic.agents.networks.Layer` of a scope, input side first."""
@@ -122,6 +126,9 @@ class Intervention:
     def check(self, agent: Learner) -> None:
         """Raise `UsageError` if it cannot work on this agent; called before anything is written."""
 
+    def before_update(self, agent: Learner) -> None:
+        """An update is about to be made: nothing has been computed yet."""
+
     def penalty(self, agent: Learner) -> Tensor | None:
         """A tensor to add to the critic's loss term."""
         return None
@@ -174,6 +181,7 @@ class Interventions:
         self._gradient = next((m.gradient for m in self.members if overrides(m, "gradient")), None)
         self._penalties = [m.penalty for m in self.members if overrides(m, "penalty")]
         self._after = [m.after_update for m in self.members if overrides(m, "after_update")]
+        self._before = [m.before_update for m in self.members if overrides(m, "before_update")]
         self._rebuilders = [m.rebuild for m in self.members if overrides(m, "rebuild")]
 
     def check(self, agent: Learner) -> None:
@@ -236,6 +244,8 @@ class Interventions:
 
     def gradient(self, agent: Learner, losses: Losses) -> dict[str, Tensor]:
         """Leave the update's gradient in ``.grad``, which the caller has set to none."""
+        for before in self._before:
+            before(agent)
         losses = self.penalised(agent, losses)
         if self._gradient is not None:
             return self._gradient(agent, losses)

@@ -1,0 +1,44 @@
+"""What the optimizer remembers when the objective changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlplastic.errors import UsageError
+from rlplastic.interventions import Intervention, Learner
+from rlplastic.registry import intervention
+
+
+@intervention("adamrel")
+@dataclass(frozen=True, kw_only=True)
+class AdamRel(Intervention):
+    """Adam with relative time: its count of steps starts anew with every new objective.
+
+    The moments stay (arXiv 2412.17113, Algorithm 1). A new objective is a new rollout of PPO or a
+    new target network of DQN.
+    """
+
+    def check(self, agent: Learner) -> None:
+        """The optimizer must be Adam."""
+        import torch
+
+        if not isinstance(agent.policy.optimizer, torch.optim.Adam):
+            raise UsageError("--reg adamrel: needs Adam, whose count of steps it sets to 0")
+
+    def new_objective(self, agent: Learner) -> None:
+        """Set the count of steps of every parameter to 0."""
+        for kept in agent.policy.optimizer.state.values():
+            kept["step"].zero_()
+
+
+@intervention("moment-reset")
+@dataclass(frozen=True, kw_only=True)
+class MomentReset(Intervention):
+    """Empty the optimizer with every new objective: moments and count of steps.
+
+    arXiv 2306.17833: at each new target network of DQN; for PPO at each new rollout.
+    """
+
+    def new_objective(self, agent: Learner) -> None:
+        """Forget everything."""
+        agent.policy.optimizer.state.clear()

@@ -1,0 +1,72 @@
+"""Proximal feature optimisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge
+
+from rlplastic.interventions import Intervention, Learner
+from rlplastic.registry import intervention
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@intervention("pfo")
+@dataclass(frozen=True, kw_only=True)
+class ProximalFeatures(Intervention):
+    """Keep the policy's features near those of the network that made the rollout.
+
+    c mean ‖z - z_old‖², with z the last hidden layer's pre-activations (before any norm) on the
+    minibatch and z_old those of the network at the rollout's end (arXiv 2405.00662, Eq. 4).
+
+    Attributes:
+        strength: c (1: CLAIRE-Labo/no-representation-no-trust).
+        scope: Whose last hidden layer.
+    """
+
+    agents: ClassVar[tuple[str, ...]] = ("ppo",)
+
+    strength: Annotated[float, Ge(0)] = 1.0
+    scope: Literal["actor", "critic"] = "actor"
+
+    def check(self, agent: Learner) -> None:
+        """The scope must have hidden layers."""
+        from rlplastic.interventions.redo import refuse_no_units
+
+        refuse_no_units(self, agent, self.scope)
+
+    def new_objective(self, agent: Learner) -> None:
+        """Keep a copy of the network that made the rollout."""
+        import copy
+
+        optimizer = agent.policy.optimizer
+        self.__dict__["_old"] = copy.deepcopy(agent.policy, {id(optimizer): None})
+
+    def penalty(self, agent: Learner) -> Tensor | None:
+        """C times the mean squared distance of the features."""
+        import torch
+
+        last = agent.layers(self.scope)[-1].weights
+        name = next(name for name, module in agent.policy.named_modules() if module is last)
+        observations = agent.last_batch.observations
+        now = self._features(agent.policy, name, observations)
+        with torch.no_grad():
+            then = self._features(self.__dict__["_old"], name, observations)
+        return self.strength * (now - then).square().flatten(1).sum(dim=1).mean()
+
+    def _features(self, policy: Any, name: str, observations: Tensor) -> Tensor:
+        seen: list[Tensor] = []
+        hook = policy.get_submodule(name).register_forward_hook(
+            lambda _, __, output: seen.append(output)
+        )
+        try:
+            if self.scope == "actor":
+                policy.get_distribution(observations)
+            else:
+                policy.predict_values(observations)
+        finally:
+            hook.remove()
+        return seen[-1]

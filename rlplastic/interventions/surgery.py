@@ -1,0 +1,95 @@
+"""What interventions do to weights: read units, overwrite entries, forget their moments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from rlplastic.interventions import Learner
+
+
+def overwrite(
+    agent: Learner, parameter: Parameter, values: Tensor, mask: Tensor | None = None
+) -> None:
+    """Write values into a parameter and into the target network's copy of it.
+
+    The optimizer's moments of exactly what was written are forgotten; where all of a parameter was
+    written, its count of steps starts anew too.
+
+    Args:
+        agent: Whose parameter it is.
+        parameter: Changed in place.
+        values: Of its shape.
+        mask: Booleans of its shape: the entries to write; None: all.
+    """
+    twin = agent.targets().get(parameter)
+    with torch.no_grad():
+        for place in (parameter,) if twin is None else (parameter, twin):
+            place.copy_(values if mask is None else torch.where(mask, values, place))
+    forget(agent.policy.optimizer, parameter, mask)
+
+
+def forget(optimizer: Any, parameter: Parameter, mask: Tensor | None = None) -> None:
+    """Set the optimizer's moments of the masked entries of a parameter to zero; None: all of it."""
+    if mask is None:
+        optimizer.state.pop(parameter, None)
+        return
+    for value in optimizer.state.get(parameter, {}).values():
+        if isinstance(value, Tensor) and value.shape == parameter.shape:
+            value.masked_fill_(mask, 0.0)
+
+
+def newborn_values(agent: Learner, generator: torch.Generator) -> dict[Parameter, Tensor]:
+    """A newly drawn initial value for each parameter of the policy."""
+    fresh = agent.newborn(generator)
+    pairs = zip(agent.policy.parameters(), fresh.parameters(), strict=True)
+    return {ours: theirs.detach() for ours, theirs in pairs}
+
+
+def weight_layers(agent: Learner, scope: str) -> list[nn.Linear | nn.Conv2d]:
+    """The linear layers and convolutions whose weights are in a scope, the outputs included."""
+    wanted = {id(parameter) for parameter in agent.scope(scope)}
+    return [
+        module
+        for module in agent.policy.modules()
+        if isinstance(module, nn.Linear | nn.Conv2d) and id(module.weight) in wanted
+    ]
+
+
+def outputs(agent: Learner, layers: Sequence[Any]) -> Iterator[tuple[Any, Tensor]]:
+    """Each layer with what its activation made of the last minibatch.
+
+    Yields:
+        The layer, and ``[batch x places, expansion, units]`` (a map's places count as samples).
+    """
+    seen: dict[int, Tensor] = {}
+    hooks = [
+        layer.activation.register_forward_hook(
+            lambda module, _, output: seen.__setitem__(id(module), output)
+        )
+        for layer in layers
+    ]
+    training = agent.policy.training
+    agent.policy.set_training_mode(False)
+    try:
+        with torch.no_grad():
+            observations = agent.last_batch.observations
+            agent.values(observations)
+            if hasattr(agent.policy, "get_distribution"):
+                agent.policy.get_distribution(observations)
+    finally:
+        agent.policy.set_training_mode(training)
+        for hook in hooks:
+            hook.remove()
+    for layer in layers:
+        output = seen[id(layer.activation)].movedim(1, -1)
+        yield layer, output.reshape(-1, layer.expansion, layer.units)
+
+
+def movable(agent: Learner, scope: str) -> list[Any]:
+    """The hidden layers of a scope whose units have an activation."""
+    return [layer for layer in agent.layers(scope) if layer.activation is not None]
