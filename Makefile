@@ -1,4 +1,4 @@
-.PHONY: check test smoke
+.PHONY: check test pairs smoke
 
 check:
 	ruff check .
@@ -7,6 +7,10 @@ check:
 
 test:
 	pytest
+
+# every two interventions together, not one pair for each two sets of hooks
+pairs:
+	RLPLASTIC_ALL_PAIRS=1 pytest tests/contracts/test_interventions.py -k together
 
 smoke:
 	rlplastic bench --agent dqn --reg sam --env Toy-Shifted --budget smoke

@@ -151,9 +151,10 @@ class Intervention:
         """The world has just shifted; only for interventions with ``oracle = True``."""
 
 
-def overrides(intervention: Intervention, hook: str) -> bool:
+def overrides(intervention: Intervention | type[Intervention], hook: str) -> bool:
     """True if the intervention has this hook."""
-    return getattr(type(intervention), hook) is not getattr(Intervention, hook)
+    kind = intervention if isinstance(intervention, type) else type(intervention)
+    return getattr(kind, hook) is not getattr(Intervention, hook)
 
 
 class Interventions:

@@ -52,6 +52,7 @@ class ContinualBackprop(Intervention):
     def after_update(self, agent: Learner) -> None:
         """Note what the units do, and renew those whose turn it is."""
         from rlplastic.interventions import surgery
+        from rlplastic.interventions.redo import renew
 
         layers = surgery.movable(agent, self.scope)
         chosen = [
@@ -59,10 +60,12 @@ class ContinualBackprop(Intervention):
             for number, (layer, output) in enumerate(surgery.outputs(agent, layers))
             if (units := self._worst(number, layer, output)) is not None
         ]
-        if chosen:
-            values = surgery.newborn_values(agent, self.generator)
+        if not chosen:
+            return
         for number, layer, units in chosen:
-            self._renew(agent, number, layer, units, values)
+            self._leave_the_mean(agent, number, layer, units)
+        values = surgery.newborn_values(agent, self.generator)
+        renew(agent, [(layer, units) for _, layer, units in chosen], values)
 
     def _worst(self, number: int, layer: Any, output: Tensor) -> Tensor | None:
         """Update a layer's statistics; the units to renew now, if any."""
@@ -92,12 +95,9 @@ class ContinualBackprop(Intervention):
         units[worst] = True
         return units
 
-    def _renew(
-        self, agent: Learner, number: int, layer: Any, units: Tensor, values: dict[Any, Tensor]
-    ) -> None:
+    def _leave_the_mean(self, agent: Learner, number: int, layer: Any, units: Tensor) -> None:
+        """Move the mean effect of units into the biases above, and forget their statistics."""
         import torch
-
-        from rlplastic.interventions.redo import renew
 
         unit = self.state[f"layer{number}"]
         mean = unit["mean"].view(layer.expansion, layer.units) / (1 - self.decay ** unit["age"])
@@ -111,7 +111,6 @@ class ContinualBackprop(Intervention):
                 reader.bias += effect.sum(dim=(1, 2))
                 if reader.bias in twins:
                     twins[reader.bias] += effect.sum(dim=(1, 2))
-        renew(agent, layer, units, values)
         for value in (unit["age"], unit["utility"], *unit["mean"].view(layer.expansion, -1)):
             value[units] = 0.0
         self.state["renewed"] = self.state.get("renewed", 0) + int(units.sum())

@@ -87,7 +87,10 @@ class LookSAM(Intervention):
 
             g, p = mine(first), mine(second)
             share = ascent.inner(p, g) / (ascent.norm(g) ** 2 + 1e-12)
-            self.state["across"] = [b - share * a for a, b in zip(g, p, strict=True)]
+            across = [b - share * a for a, b in zip(g, p, strict=True)]
+            if ascent.norm(across) < 1e-6 * ascent.norm(p):  # rounding, which α would blow up
+                across = [torch.zeros_like(part) for part in across]
+            self.state["across"] = across
             return second
 
         return combine

@@ -38,12 +38,13 @@ class ProximalFeatures(Intervention):
 
         refuse_no_units(self, agent, self.scope)
 
-    def new_objective(self, agent: Learner) -> None:
-        """Keep a copy of the network that made the rollout."""
-        import copy
+    def begin(self, agent: Learner) -> None:
+        """Make room for a second network."""
+        self.__dict__["_old"] = agent.newborn(self.generator)
 
-        optimizer = agent.policy.optimizer
-        self.__dict__["_old"] = copy.deepcopy(agent.policy, {id(optimizer): None})
+    def new_objective(self, agent: Learner) -> None:
+        """Keep the weights that made the rollout."""
+        self.__dict__["_old"].load_state_dict(agent.policy.state_dict())
 
     def penalty(self, agent: Learner) -> Tensor | None:
         """C times the mean squared distance of the features."""

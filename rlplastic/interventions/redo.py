@@ -56,28 +56,31 @@ class ReDo(Intervention):
         count = sum(int(units.sum()) for _, units in dormant)
         self.state["recycled"] = self.state.get("recycled", 0) + count
         if count:
-            values = surgery.newborn_values(agent, self.generator)
-            for layer, units in dormant:
-                renew(agent, layer, units, values)
+            renew(agent, dormant, surgery.newborn_values(agent, self.generator))
 
 
-def renew(agent: Learner, layer: Any, units: Tensor, values: dict[Parameter, Tensor]) -> None:
-    """Give units of a layer new incoming parameters and outgoing weights of zero.
+def renew(
+    agent: Learner, chosen: list[tuple[Any, Tensor]], values: dict[Parameter, Tensor]
+) -> None:
+    """Give units new incoming parameters and outgoing weights of zero.
+
+    All outgoing weights after all incoming ones: a weight between two renewed units is zero.
 
     Args:
         agent: Whose units they are.
-        layer: A `rlplastic.agents.networks.Layer`.
-        units: Booleans ``[units]``.
+        chosen: Each `rlplastic.agents.networks.Layer` with booleans ``[units]``.
         values: A newly drawn value for every parameter.
     """
     import torch
 
     from rlplastic.interventions import surgery
 
-    for parameter, mask in layer.incoming(units):
-        surgery.overwrite(agent, parameter, values[parameter], mask)
-    for parameter, mask in layer.outgoing(units):
-        surgery.overwrite(agent, parameter, torch.zeros_like(parameter), mask)
+    for layer, units in chosen:
+        for parameter, mask in layer.incoming(units):
+            surgery.overwrite(agent, parameter, values[parameter], mask)
+    for layer, units in chosen:
+        for parameter, mask in layer.outgoing(units):
+            surgery.overwrite(agent, parameter, torch.zeros_like(parameter), mask)
 
 
 def refuse_no_units(intervention: Intervention, agent: Learner, scope: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 
 import pytest
 import torch
@@ -11,24 +13,71 @@ from stable_baselines3.common.env_util import make_vec_env
 from rlplastic import registry
 from rlplastic.agents.dqn import DQN
 from rlplastic.agents.ppo import PPO
-from rlplastic.interventions import Interventions
+from rlplastic.errors import UsageError
+from rlplastic.interventions import Interventions, overrides
 
 torch.set_num_threads(1)
+HOOKS = (
+    "rebuild",
+    "begin",
+    "before_update",
+    "penalty",
+    "gradient",
+    "optimizer",
+    "new_objective",
+    "after_update",
+    "at_shift",
+)
 AGENTS = {
     "dqn": (DQN, {"learning_starts": 50, "target_update_interval": 100, "buffer_size": 500}),
     "ppo": (PPO, {"n_steps": 64, "batch_size": 32, "n_epochs": 2}),
 }
+
+
+def fits(entry, agent):
+    return agent in entry.traits.get("agents", (agent,))
+
+
+def slots(entry):
+    """The hooks that an intervention has."""
+    return frozenset(hook for hook in HOOKS if overrides(entry.load(), hook))
+
+
+def chosen_pairs():
+    """One pair for each two sets of hooks; with RLPLASTIC_ALL_PAIRS all pairs (`make pairs`)."""
+    entries = [e for e in registry.entries("intervention").values() if e.name != "none"]
+    every = list(itertools.combinations(entries, 2))
+    if os.environ.get("RLPLASTIC_ALL_PAIRS"):
+        return every
+    return list({frozenset((slots(one), slots(two))): (one, two) for one, two in every}.values())
+
+
 CASES = [
     pytest.param(entry, agent, id=f"{entry.name}-{agent}")
     for entry in registry.entries("intervention").values()
     for agent in AGENTS
-    if agent in entry.traits.get("agents", ()) or not entry.traits.get("agents")
+    if fits(entry, agent)
 ]
 
 
-def trained(entry, agent, steps=192, seed=0):
+ZERO = {  # the options whose zero turns an intervention off
+    entry.name: field.name
+    for entry in registry.entries("intervention").values()
+    for field in entry.fields
+    if field.name in ("rho", "strength") and "Ge(0)" in field.annotation
+}
+PAIRS = [
+    pytest.param(one, two, agent, id=f"{one.name}+{two.name}-{agent}")
+    for one, two in chosen_pairs()
+    for agent in AGENTS
+    if fits(one, agent) and fits(two, agent)
+]
+
+
+def trained(entry, agent, steps=192, seed=0, options=None, second=None):
     algorithm, settings = AGENTS[agent]
-    members = Interventions([entry.load()()], agent)
+    entries = [entry] if second is None else [entry, second]
+    members = Interventions([e.load()(**(options or {})) for e in entries], agent)
     model = algorithm(
         "MlpPolicy",
         make_vec_env("CartPole-v1", seed=seed),
@@ -79,3 +128,44 @@ def test_its_page_says_what_it_is(entry):
     for field in entry.fields:
         assert field.default, f"{entry.name}: option {field.name} has no default"
         assert f"{field.name}:" in entry.doc, f"{entry.name}: option {field.name} is not documented"
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("name", ZERO)
+def test_strength_zero_is_none(name, agent):
+    entry = registry.find("intervention", name)
+    if not fits(entry, agent):
+        pytest.skip(f"{name} does not fit {agent}")
+    zero = trained(entry, agent, options={ZERO[name]: 0.0})
+    none = trained(registry.find("intervention", "none"), agent)
+    rounded = overrides(entry.load(), "gradient")  # a sum in another order
+    for a, b in zip(zero.policy.parameters(), none.policy.parameters(), strict=True):
+        tolerance = 1e-6 if rounded else 0.0
+        torch.testing.assert_close(a, b, rtol=0, atol=tolerance)
+    strong = trained(entry, agent)
+    pairs = zip(strong.policy.parameters(), none.policy.parameters(), strict=True)
+    assert not all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_two_that_each_make_the_gradient_are_in_the_pairs_and_refused():
+    assert any("gradient" in slots(p.values[0]) & slots(p.values[1]) for p in PAIRS)
+
+
+def exclude_each_other(one, two):
+    """Both make the gradient, both bring an optimizer, or both replace the activations."""
+    doubled = {one.name, two.name} == {"crelu", "fourier"}
+    return doubled or bool({"gradient", "optimizer"} & slots(one) & slots(two))
+
+
+@pytest.mark.parametrize(("one", "two", "agent"), PAIRS)
+def test_two_together_train_or_are_refused_with_the_reason(one, two, agent):
+    if exclude_each_other(one, two):
+        with pytest.raises(UsageError, match="exclude each other|choose one"):
+            trained(one, agent, second=two)
+        return
+    model = trained(one, agent, second=two)
+    assert model.num_updates > 0
+    assert all(torch.isfinite(p).all() for p in model.policy.parameters())
+    model.interventions.at_shift(model, 1)
+    known = {id(p) for group in model.policy.optimizer.param_groups for p in group["params"]}
+    assert {id(p) for p in model.scope("all")} <= known
