@@ -162,7 +162,7 @@ def hidden_layers(paths: Sequence[Sequence[nn.Module]]) -> list[Layer]:
 
 def is_activation(module: nn.Module) -> bool:
     """True for what stands between two layers of weights and is not a norm or a change of shape."""
-    return not isinstance(module, (nn.Flatten, nn.Dropout, nn.Linear, nn.Conv2d, *NORMS))
+    return not isinstance(module, (nn.Flatten, nn.Dropout, nn.Linear, nn.Conv2d, UnitNorm, *NORMS))
 
 
 class ConcatenatedReLU(nn.Module):
@@ -183,6 +183,36 @@ class FourierFeatures(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, units, ...]`` to ``[batch, 2 units, ...]``."""
         return torch.cat([torch.sin(x), torch.cos(x)], dim=1)
+
+
+class UnitNorm(nn.Module):
+    """φ / (‖φ‖₂ + 1e-8), each sample of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, units]`` to the same."""
+        length: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        return x / (length + 1e-8)
+
+
+def normalise_features(policy: nn.Module) -> None:
+    """Put a `UnitNorm` behind the last hidden activation of every network that ends in an output.
+
+    Raises:
+        UsageError: a network without hidden layers.
+    """
+    networks = [getattr(policy, name, None) for name in ("q_net", "q_net_target")]
+    paths = [(n.features_extractor, n.q_net) for n in networks if n is not None]
+    if not paths:
+        extractors = [getattr(policy, f"{prefix}_features_extractor") for prefix in ("pi", "vf")]
+        nets = (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net)  # type: ignore
+        paths = list(zip(extractors, nets, strict=True))
+    for path in paths:
+        hidden = [found for module in reversed(path) for found in reversed(_hidden(module))]
+        if not hidden:
+            raise UsageError("there are no hidden layers whose features could be normalised")
+        container, _, place = hidden[0]
+        if not any(isinstance(module, UnitNorm) for module in container.children()):
+            container.insert(place + 1, UnitNorm())
 
 
 def _hidden(policy: nn.Module) -> list[tuple[nn.Sequential, int, int]]:

@@ -2,7 +2,7 @@
 
 Run it::
 
-rlplastic bench --agent ppo --reg l2 --env Toy-Shifted --budget smoke \
+rlplastic bench --agent ppo --reg l1 --env Toy-Shifted --budget smoke \
     --plugin examples/own_intervention.py
 """
 
@@ -15,17 +15,17 @@ from rlplastic.interventions import Intervention
 from rlplastic.registry import intervention
 
 
-@intervention("l2")
+@intervention("l1")
 @dataclass(frozen=True, kw_only=True)
-class L2(Intervention):
-    """Add half the squared norm of the critic's weights to its loss.
+class L1(Intervention):
+    """Add the sum of the absolute values of the critic's weights to its loss.
 
     Attributes:
         strength: λ, the weight of the penalty.
     """
 
-    strength: Annotated[float, Ge(0)] = 1e-3
+    strength: Annotated[float, Ge(0)] = 1e-5
 
     def penalty(self, agent):
-        """λ/2 ‖w‖² over the critic's scope."""
-        return self.strength / 2 * sum(p.square().sum() for p in agent.scope("critic"))
+        """λ ‖w‖₁ over the critic's scope."""
+        return self.strength * sum(p.abs().sum() for p in agent.scope("critic"))

@@ -61,7 +61,20 @@ def table(rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def _interventions() -> str:
+    """Name, gradients per update, what it needs, and one line of each."""
+    rows = [("  reg", "gradients", "agents", "told of shifts", "")]
+    for entry in registry.entries("intervention").values():
+        cost, agents = entry.traits.get("cost", 1.0), entry.traits.get("agents", ())
+        told = "yes" if entry.traits.get("oracle") else ""
+        fits = ", ".join(agents) or "all"
+        rows.append((f"  {entry.name}", f"{cost:g}", fits, told, entry.summary))
+    return table(rows)
+
+
 def _names(kind: str) -> str:
+    if kind == "regs":
+        return _interventions()
     rows = [(f"  {e.name}", e.summary) for e in registry.entries(KINDS[kind]).values()]
     if kind != "envs":
         return table(rows)

@@ -46,7 +46,7 @@ def test_the_shift_darkens_the_frames_of_a_real_game() -> None:
     assert brightest[0] > max(brightest[1], brightest[2])
 
 
-@pytest.mark.parametrize("reg", ["l2", "l2:strength=0.1+sam"])
+@pytest.mark.parametrize("reg", ["l1", "l1:strength=0.1+sam"])
 def test_the_intervention_trains_alone_and_with_another(reg: str, tmp_path) -> None:
     done = running.rlplastic(
         "bench",

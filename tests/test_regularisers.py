@@ -13,12 +13,16 @@ from rlplastic.agents.networks import leaves
 from rlplastic.agents.ppo import PPO
 from rlplastic.errors import UsageError
 from rlplastic.interventions import Interventions, surgery
+from rlplastic.interventions.dr3 import DR3
 from rlplastic.interventions.init import L2Init, W2Init
 from rlplastic.interventions.l2 import L2, WeightDecay
 from rlplastic.interventions.layernorm import LayerNorm, NormaliseAndProject
+from rlplastic.interventions.moments import MatchedBetas
 from rlplastic.interventions.parseval import Parseval
 from rlplastic.interventions.pfo import ProximalFeatures
 from rlplastic.interventions.spectral import SpectralRegularisation
+from rlplastic.interventions.swr import SoftWeightRescaling
+from rlplastic.interventions.unitnorm import UnitNorm
 from rlplastic.interventions.wclip import WeightClipping
 
 torch.set_num_threads(1)
@@ -268,3 +272,50 @@ def test_the_generator_of_an_intervention_depends_on_the_agents_seed_alone():
         draws.append([torch.rand((), generator=m.generator).item() for m in members])
     assert draws[0] == draws[1] != draws[2]
     assert len(np.unique(draws[0])) == 2
+
+
+def test_soft_rescaling_moves_the_norm_part_of_the_way():
+    model = dqn(SoftWeightRescaling(strength=0.25))
+    layers = surgery.weight_layers(model, "all")
+    initial = [layer.weight.norm().item() for layer in layers]
+    with torch.no_grad():
+        for layer in layers:
+            layer.weight.mul_(3.0)
+    model.interventions.after_update(model)
+    for layer, norm in zip(layers, initial, strict=True):
+        assert layer.weight.norm().item() == pytest.approx((0.25 + 0.75 * 3) * norm, rel=1e-5)
+
+
+def test_dr3_is_the_mean_inner_product_of_the_last_hidden_features():
+    model = dqn(DR3(strength=0.5), steps=300)
+    batch = model.last_batch
+    with torch.no_grad():
+        now, then = (
+            model.q_net.q_net[:-1](x) for x in (batch.observations, batch.next_observations)
+        )
+    value, gradients = penalised(model)
+    assert value == pytest.approx(0.5 * (now * then).sum(dim=1).mean().item(), rel=1e-5)
+    last = {id(p) for p in model.scope("head")}
+    for parameter, g in zip(model.scope("all"), gradients, strict=True):
+        assert (g is None) is (id(parameter) in last)
+
+
+@pytest.mark.parametrize("make", [dqn, ppo])
+def test_unit_norm_gives_the_outputs_features_of_length_one(make):
+    model = make(UnitNorm(), steps=300)
+    outputs = [model.q_net.q_net[-1]] if make is dqn else [model.policy.value_net]
+    outputs += [] if make is dqn else [model.policy.action_net]
+    seen = []
+    for output in outputs:
+        output.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model.values(model.last_batch.observations)
+    if make is ppo:
+        model.policy.get_distribution(model.last_batch.observations)
+    assert len(seen) == len(outputs)
+    for features in seen:
+        torch.testing.assert_close(features.norm(dim=1), torch.ones(len(features)))
+
+
+def test_matched_betas_are_the_optimizers():
+    model = dqn(MatchedBetas(beta2=0.9), steps=10)
+    assert {group["betas"] for group in model.policy.optimizer.param_groups} == {(0.99, 0.9)}

@@ -4,15 +4,15 @@ An agent never steps its optimizer. It hands its *named loss terms* over, and th
 turn them into one update. To add an intervention: one file in this folder, one frozen dataclass
 whose fields are its hyper-parameters, any of the hooks::
 
-    @intervention("l2")
+    @intervention("l1")
     @dataclass(frozen=True, kw_only=True)
-    class L2(Intervention):
-        \"\"\"Add half the squared norm of the weights to the critic's loss.\"\"\"
+    class L1(Intervention):
+        \"\"\"Add the absolute values of the critic's weights to its loss.\"\"\"
 
-        strength: Annotated[float, Ge(0)] = 1e-3
+        strength: Annotated[float, Ge(0)] = 1e-5
 
         def penalty(self, agent):
-            return self.strength / 2 * sum(p.square().sum() for p in agent.scope("critic"))
+            return self.strength * sum(p.abs().sum() for p in agent.scope("critic"))
 
 ===================  =============================================================================
 ``build``            before construction: arguments of the policy

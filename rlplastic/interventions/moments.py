@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge, Lt
 
 from rlplastic.errors import UsageError
 from rlplastic.interventions import Intervention, Learner
@@ -42,3 +45,32 @@ class MomentReset(Intervention):
     def new_objective(self, agent: Learner) -> None:
         """Forget everything."""
         agent.policy.optimizer.state.clear()
+
+
+@intervention("betas")
+@dataclass(frozen=True, kw_only=True)
+class MatchedBetas(Intervention):
+    """Adam with both decay rates alike, so that no stale second moment makes the first steps huge.
+
+    Dohare et al. (Nature 2024; shibhansh/loss-of-plasticity) use β₁ = β₂ = 0.99 for PPO on
+    non-stationary Ant; the mechanism is in arXiv 2303.01486, Sec. 5.
+
+    Attributes:
+        beta1: Decay of the first moment.
+        beta2: Decay of the second moment.
+    """
+
+    beta1: Annotated[float, Ge(0), Lt(1)] = 0.99
+    beta2: Annotated[float, Ge(0), Lt(1)] = 0.99
+
+    def check(self, agent: Learner) -> None:
+        """The optimizer must be Adam."""
+        import torch
+
+        if not isinstance(agent.policy.optimizer, torch.optim.Adam):
+            raise UsageError("--reg betas: needs Adam, whose decay rates it sets")
+
+    def begin(self, agent: Learner) -> None:
+        """Set the decay rates."""
+        for group in agent.policy.optimizer.param_groups:
+            group["betas"] = (self.beta1, self.beta2)

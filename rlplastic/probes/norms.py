@@ -23,6 +23,17 @@ def grad_norm(agent: Any, batch: Any) -> float:
     return float(global_norm(critic_gradient(agent, batch)[1]))
 
 
+@probe("grad_norm_l1")
+def grad_norm_l1(agent: Any, batch: Any) -> float:
+    """Mean absolute entry of the gradient of the critic's loss term over its scope.
+
+    The L1 norm per parameter, which a few large entries do not hide (arXiv 2303.07507, Sec. 4).
+    """
+    gradients = critic_gradient(agent, batch)[1]
+    total = sum(float(g.abs().sum()) for g in gradients)
+    return total / max(sum(g.numel() for g in gradients), 1)
+
+
 def critic_gradient(agent: Any, batch: Any) -> tuple[Any, list[torch.Tensor], list[torch.Tensor]]:
     """The losses of the batch, the gradient of the critic's term, and the parameters it is of."""
     losses = agent.losses(batch)

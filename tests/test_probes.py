@@ -1,0 +1,190 @@
+"""Probes against closed forms, on networks that are broken on purpose, and as mere onlookers."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from test_agents import DQN_SETTINGS, PPO_SETTINGS, parameter_bytes, train
+
+from rlplastic import registry
+from rlplastic.agents.dqn import DQN
+from rlplastic.agents.ppo import PPO
+from rlplastic.interventions import Interventions
+from rlplastic.interventions.crelu import CReLU
+from rlplastic.interventions.layernorm import LayerNorm
+from rlplastic.probes import measure, norms, units
+
+torch.set_num_threads(1)
+PROBES = sorted(registry.entries("probe"))
+
+
+def dqn(*members, steps=300, **settings):
+    return train(DQN, steps=steps, **DQN_SETTINGS, interventions=Interventions(members), **settings)
+
+
+def ppo(*members, steps=128, **settings):
+    given = {**PPO_SETTINGS, **settings}
+    return train(PPO, steps=steps, **given, interventions=Interventions(members))
+
+
+def value(name, model):
+    return registry.load("probe", name)(model, model.last_batch)
+
+
+def with_features(model, matrix):
+    """Make the last hidden layer say this, whatever it sees: ``[batch, units]``."""
+    layer = model.layers("critic")[-1]
+    layer.activation.register_forward_hook(lambda *_: torch.as_tensor(matrix).float())
+    return model
+
+
+def diagonal(*values):
+    return np.diag(np.array(values, dtype=float))
+
+
+@pytest.mark.parametrize(
+    ("values", "srank", "effective", "stable"),
+    [
+        ((1, 1, 1, 1), 4, 4.0, 4.0),  # E9
+        ((99, 1, 0, 0), 1, 1.057599, 1 + 1 / 99**2),
+        (
+            (3, 4, 0, 0),
+            2,
+            math.exp(-(3 / 7) * math.log(3 / 7) - (4 / 7) * math.log(4 / 7)),
+            25 / 16,
+        ),
+        ((0, 0, 0, 0), 0, 0.0, 0.0),
+    ],
+)
+def test_e9_ranks_of_known_singular_values(values, srank, effective, stable):
+    model = dqn(policy_kwargs={"net_arch": [4, 4]})
+    with_features(model, diagonal(*values))
+    assert value("srank", model) == srank
+    assert value("effective_rank", model) == pytest.approx(effective, abs=1e-6)
+    assert value("stable_rank", model) == pytest.approx(stable, rel=1e-9)
+    assert value("feature_norm", model) == pytest.approx(sum(values) / 4)
+
+
+def test_a_matrix_of_rank_k_has_srank_at_most_k():
+    model = dqn()
+    generator = torch.Generator().manual_seed(0)
+    left, right = torch.randn(32, 3, generator=generator), torch.randn(3, 64, generator=generator)
+    with_features(model, left @ right)
+    assert value("srank", model) == 3
+    assert 1 <= value("stable_rank", model) <= 3 + 1e-6
+    assert 1 <= value("effective_rank", model) <= 3.01
+
+
+def biased(model, unit, bias):
+    layer = model.layers("critic")[0]
+    with torch.no_grad():
+        layer.weights.weight[unit] = 0
+        layer.weights.bias[unit] = bias
+
+
+def test_known_dead_and_linearised_units_are_counted():
+    model = dqn(steps=300)
+    layers = model.layers("critic")
+    with torch.no_grad():  # every unit takes both signs: then only what is set below counts
+        for layer in layers:
+            layer.weights.weight.normal_()
+            layer.weights.bias.zero_()
+    model.last_batch = model.last_batch._replace(
+        observations=torch.randn(512, 4, generator=torch.Generator().manual_seed(0))
+    )
+    # the second layer of random units over positive inputs may still be one-sided
+    before = {name: value(name, model) for name in ("dead_fraction", "linearised_fraction")}
+    total = sum(layer.units for layer in layers)
+    for unit in (0, 1, 2):
+        biased(model, unit, -1.0)
+    biased(model, 3, 1.0)
+    second = layers[1].weights
+    with torch.no_grad():  # the units that are gone may not change the layer above
+        second.weight[:, :4] = 0
+    after = {name: value(name, model) for name in before}
+    first_dead = (units.seen(model, model.last_batch)[0].after == 0).all(dim=0)
+    assert first_dead.nonzero().flatten().tolist() == [0, 1, 2]
+    assert after["dead_fraction"] >= 3 / total
+    first_linear = (units.seen(model, model.last_batch)[0].before > 0).all(dim=0)
+    assert first_linear.nonzero().flatten().tolist() == [3]
+    assert after["linearised_fraction"] >= 1 / total
+
+
+def test_exact_shares_of_a_network_whose_layers_are_known():
+    model = dqn(policy_kwargs={"net_arch": [4, 4]})
+    layers = model.layers("critic")
+    with torch.no_grad():
+        for layer in layers:
+            layer.weights.weight.zero_()
+        layers[0].weights.bias.copy_(torch.tensor([-1.0, 1.0, 2.0, 0.001]))
+        layers[1].weights.bias.copy_(torch.tensor([-1.0, -1.0, -1.0, 4.0]))
+    assert value("dead_fraction", model) == 4 / 8
+    assert value("linearised_fraction", model) == 4 / 8
+    assert value("active_fraction", model) == 4 / 8
+    assert value("dormant_fraction", model) == 5 / 8  # 0.001 is below 0.025 of its layer's mean
+    assert value("feature_norm", model) == 4.0
+
+
+def test_a_unit_with_two_outputs_counts_once_and_is_never_dead():
+    model = dqn(CReLU(), policy_kwargs={"net_arch": [8, 8]})
+    with torch.no_grad():
+        for layer in model.layers("critic"):
+            layer.weights.bias.fill_(0.5)
+    assert value("dead_fraction", model) == 0
+    with torch.no_grad():
+        layer = model.layers("critic")[0]
+        layer.weights.weight.zero_()
+        layer.weights.bias.copy_(torch.tensor([0.0, 1.0, -1.0, 2.0]))
+    assert value("dead_fraction", model) == 1 / 8
+    assert value("dormant_fraction", model) >= 1 / 8
+
+
+def test_all_dead_is_finite_everywhere():
+    model = dqn()
+    with torch.no_grad():
+        for layer in model.layers("critic"):
+            layer.weights.weight.zero_()
+            layer.weights.bias.fill_(-1.0)
+    found = measure(model)
+    assert set(found) == set(PROBES)
+    assert all(math.isfinite(x) for x in found.values())
+    assert found["dead_fraction"] == found["dormant_fraction"] == 1
+    assert found["srank"] == found["effective_rank"] == found["stable_rank"] == 0
+
+
+def test_gradient_norms_are_those_of_autograd():
+    model = ppo()
+    losses = model.losses(model.last_batch)
+    g = torch.autograd.grad(losses("critic")["critic"], model.scope("critic"), allow_unused=True)
+    flat = torch.cat([x.flatten() for x in g if x is not None])
+    assert value("grad_norm", model) == pytest.approx(flat.norm().item(), rel=1e-5)
+    assert value("grad_norm_l1", model) == pytest.approx(flat.abs().mean().item(), rel=1e-5)
+    weights = torch.cat([p.detach().flatten() for p in model.scope("critic")])
+    assert value("weight_norm", model) == pytest.approx(weights.norm().item(), rel=1e-5)
+    assert norms.global_norm([torch.tensor([3.0]), torch.tensor([4.0])]).item() == 5
+
+
+@pytest.mark.parametrize("make", [dqn, ppo], ids=["dqn", "ppo"])
+@pytest.mark.parametrize("members", [(), (LayerNorm(),), (CReLU(),)], ids=["none", "norm", "crelu"])
+def test_every_probe_is_finite_and_changes_nothing(make, members):
+    model = make(*members)
+    model.policy.set_training_mode(True)
+    optimizer = copy.deepcopy(model.policy.optimizer.state_dict())
+    parameters, generator = parameter_bytes(model), torch.get_rng_state()
+    numpy_state = np.random.get_state()[1].copy()
+    gradients = [None if p.grad is None else p.grad.clone() for p in model.policy.parameters()]
+    found = measure(model)
+    assert sorted(found) == PROBES
+    assert all(math.isfinite(x) for x in found.values()), found
+    assert model.policy.training
+    assert parameter_bytes(model) == parameters
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert (np.random.get_state()[1] == numpy_state).all()
+    torch.testing.assert_close(model.policy.optimizer.state_dict(), optimizer, rtol=0, atol=0)
+    for p, before in zip(model.policy.parameters(), gradients, strict=True):
+        assert (p.grad is None) is (before is None)
+        assert before is None or torch.equal(p.grad, before)
