@@ -18,7 +18,7 @@ from typing import Any
 import jinja2
 
 from rlplastic import plots, store
-from rlplastic.metrics import panels, tables
+from rlplastic.metrics import panels, predict, tables
 from rlplastic.metrics.study import REFERENCE, Study
 from rlplastic.metrics.summary import Arm, Score, Summary, plain, show, summarise
 from rlplastic.metrics.verdict import judge
@@ -91,6 +91,7 @@ def _agent(study: Study, agent: str) -> dict[str, Any]:
         "recovery": tables.recovery(study, summary),
         "secondary": tables.secondary(study, summary),
         "probes": tables.probes(study, summary),
+        "predictors": predict.predictors(study, summary),
         "cost": tables.cost(study, summary),
         "tasks": tables.tasks(study, summary),
         "completeness": tables.completeness(study, summary),

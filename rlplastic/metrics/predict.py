@@ -1,0 +1,106 @@
+"""Does a probe, measured just before a shift, say how well the agent will learn after it?
+
+No probe is known to do so reliably (arXiv 2303.01486, 2509.19698), so a report shows the rank
+correlation of each with the plasticity gap that follows, and never calls it a cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from rlplastic.aggregate import TAILS, Estimate
+from rlplastic.metrics.study import Study
+from rlplastic.metrics.summary import SEED, Summary, show
+from rlplastic.metrics.tables import Table
+from rlplastic.record import FloatArray
+
+FEWEST_SEEDS = 3
+RESAMPLES = 2_000
+NOTHING = f"n/a: fewer than {FEWEST_SEEDS} seeds, or no change"
+
+
+def rank_correlation(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Spearman's ρ over the last axis: Pearson's of the ranks, ties at their mean rank.
+
+    0 where one side is constant: it says nothing of the other.
+    """
+    ranks = [stats.rankdata(values, axis=-1) for values in (left, right)]
+    x, y = (r - r.mean(axis=-1, keepdims=True) for r in ranks)
+    size = np.sqrt((x**2).sum(axis=-1) * (y**2).sum(axis=-1))
+    return np.asarray((x * y).sum(axis=-1) / np.where(size > 0, size, 1.0))
+
+
+def association(
+    pairs: Sequence[tuple[FloatArray, FloatArray]],
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+) -> Estimate | None:
+    """Mean over tasks of the rank correlation over seeds and shifts, with a 95 % interval.
+
+    The shifts of one seed are not independent, so whole seeds are resampled, for each task on its
+    own. Within a task and not across them: tasks differ in both quantities.
+
+    Args:
+        pairs: For each task, the probe and the gap after it, each ``[seeds, shifts]``.
+        rng: Where the resamples come from.
+        resamples: Number of bootstrap resamples.
+
+    Returns:
+        None where no task has `FEWEST_SEEDS` seeds and a probe that varies.
+    """
+    usable = [(x, y) for x, y in pairs if len(x) >= FEWEST_SEEDS and np.ptp(x) > 0]
+    if not usable:
+        return None
+    points, draws = [], []
+    for x, y in usable:
+        points.append(float(rank_correlation(x.ravel(), y.ravel())))
+        rows = rng.integers(len(x), size=(resamples, len(x)))
+        draws.append(
+            rank_correlation(x[rows].reshape(resamples, -1), y[rows].reshape(resamples, -1))
+        )
+    low, high = np.percentile(np.mean(draws, axis=0), TAILS)
+    return Estimate(point=float(np.mean(points)), low=float(low), high=float(high))
+
+
+def predictors(study: Study, summary: Summary) -> Table:
+    """For each probe and arm, its rank correlation with the gap of the phase that follows."""
+    names = sorted({p.name for r in study.results.of(agent=summary.agent) for p in r.probes})
+    arms = [arm.reg for arm in summary.arms]
+    rng = np.random.default_rng(SEED)
+    rows = []
+    for name in names:
+        row = [name]
+        for arm in arms:
+            found = association(_pairs(study, summary, name, arm), rng)
+            row.append(
+                "n/a: too few seeds or no change" if found is None else show(found, signed=True)
+            )
+        rows.append(row)
+    return Table(head=["probe", *arms], rows=rows)
+
+
+def _pairs(
+    study: Study, summary: Summary, name: str, arm: str
+) -> list[tuple[FloatArray, FloatArray]]:
+    """For each task that counts, the probe at the end of phase k - 1 and the gap of phase k."""
+    pairs = []
+    for task in study.results.tasks:
+        if not study.in_headline(task, summary.agent):
+            continue
+        probes, gaps = [], []
+        for seed in study.complete(task, summary.agent):
+            record = study.records[(task, summary.agent, arm, seed)]
+            ends = {
+                p.phase: p.value for p in record.probes if (p.name, p.moment) == (name, "before")
+            }
+            before = np.array([ends.get(k, np.nan) for k in range(study.num_phases - 1)])
+            gap = study.score("gap", task, summary.agent, arm, seed)
+            if np.isfinite(before).all() and np.isfinite(gap).all():
+                probes.append(before)
+                gaps.append(gap)
+        if probes:
+            pairs.append((np.array(probes), np.array(gaps)))
+    return pairs
