@@ -6,9 +6,12 @@ import itertools
 import json
 import os
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from rlplastic import registry
 from rlplastic.agents.dqn import DQN
@@ -94,6 +97,49 @@ def trained(entry, agent, steps=192, seed=0, options=None, second=None):
 def test_it_trains_and_stays_finite(entry, agent):
     model = trained(entry, agent)
     assert model.num_updates > 0
+    assert all(torch.isfinite(p).all() for p in model.policy.parameters())
+
+
+class Frames(gymnasium.Env):
+    """Noise of the smallest size that NatureCNN takes."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (4, 36, 36), np.uint8)
+    action_space = gymnasium.spaces.Discrete(3)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._frame(), {}
+
+    def step(self, action):
+        done = bool(self.np_random.random() < 0.1)
+        return self._frame(), float(action), done, False, {}
+
+    def _frame(self):
+        return self.np_random.integers(0, 256, (4, 36, 36), np.uint8)
+
+
+@pytest.mark.parametrize(("entry", "agent"), CASES)
+def test_it_trains_convolutions_too(entry, agent):
+    algorithm, settings = AGENTS[agent]
+    small = {"buffer_size": 64, "learning_starts": 8} if agent == "dqn" else {"n_steps": 16}
+    members = Interventions([entry.load()()], agent)
+    venv = DummyVecEnv([Frames])
+    venv.seed(0)
+    model = algorithm(
+        "CnnPolicy",
+        venv,
+        seed=0,
+        device="cpu",
+        interventions=members,
+        channels_last=True,
+        policy_kwargs={"net_arch": []},  # as Atari's presets: the outputs read the 512 features
+        **{**settings, **small, "batch_size": 8},
+    )
+    members.check(model)
+    model.learn(48)
+    members.at_shift(model, 1)
+    model.learn(16, reset_num_timesteps=False)
+    assert model.num_updates > 4
     assert all(torch.isfinite(p).all() for p in model.policy.parameters())
 
 
