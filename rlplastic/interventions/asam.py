@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class ASAM(Intervention):
     """SAM with a radius measured relative to each weight, so that rescaling layers changes nothing.
 
-    With T = |w| + η, elementwise over every parameter of the scope (arXiv 2102.11600, Eq. 7)::
+    With T = |w| + η, elementwise over every parameter of the scope (arXiv 2102.11600)::
 
         ε = ρ T² g / (‖T g‖₂ + 1e-12)
 

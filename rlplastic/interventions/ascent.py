@@ -21,7 +21,7 @@ def radius(rho: float, num_updates: int, warmup: int = 0, cycle: int = 0) -> flo
 
     Rises linearly from 0 over `warmup` updates (arXiv 2406.09723); with `cycle` it rises from 0 to
     ρ along half a cosine in each cycle and starts again (the schedule of the adversarial budget in
-    arXiv 2006.08403, Sec. 5)::
+    arXiv 2006.08403)::
 
         ρ min(1, (t + 1) / warmup)      ρ (1 - cos(π ((t mod cycle) + 1) / cycle)) / 2
     """

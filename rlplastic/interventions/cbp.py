@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class ContinualBackprop(Intervention):
     """Renew the least useful of the old enough units, a small share at each update.
 
-    Per unit, over the last minibatch (Dohare et al., Nature 2024; arXiv 2306.13812, Algorithm 1)::
+    Per unit, over the last minibatch (Dohare et al., Nature 2024; arXiv 2306.13812)::
 
         u ← η u + (1 - η) mean|h| Σ|w_out|        utility, corrected by 1 - η^age
         f ← η f + (1 - η) mean h                  mean activation, corrected likewise

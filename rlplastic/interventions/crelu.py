@@ -33,7 +33,7 @@ class CReLU(Intervention):
 class Fourier(Intervention):
     """Deep Fourier features: [sin(x), cos(x)] in every hidden layer.
 
-    arXiv 2410.20634, Eq. 5: one of both is always close to linear. Every hidden layer has half its
+    arXiv 2410.20634: one of both is always close to linear. Every hidden layer has half its
     units, so that the layers above keep their shape.
     """
 

@@ -20,7 +20,7 @@ class DR3(Intervention):
     """Penalise the inner product of the features of consecutive states: c mean φ(s)ᵀ φ(s').
 
     φ is the critic's last hidden layer after its activation, and both sides get gradient
-    (arXiv 2112.04716, Eq. 5). With n-step returns s' is the state they bootstrap from. Two forward
+    (arXiv 2112.04716). With n-step returns s' is the state they bootstrap from. Two forward
     passes more at each update.
 
     Attributes:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class FriendlySAM(Intervention):
     """Friendly SAM: SAM along the part of the gradient that only this minibatch has.
 
-    With m the running mean of the critic's gradient (arXiv 2403.12350, Algorithm 1)::
+    With m the running mean of the critic's gradient (arXiv 2403.12350)::
 
         m ← λ m + (1 - λ) g        d = g - σ m        ε = ρ d / (‖d‖₂ + 1e-12)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class GNP(Intervention):
     """Gradient norm penalty: minimise L + λ‖∇L‖ of the critic, λ = α r.
 
-    The penalty's gradient is a finite difference along the gradient (arXiv 2202.03599, Eq. 10)::
+    The penalty's gradient is a finite difference along the gradient (arXiv 2202.03599)::
 
         (1 - α) ∇L(w) + α ∇L(w + r g / ‖g‖₂)         α = 1 is SAM with ρ = r, α = 0 is none
 

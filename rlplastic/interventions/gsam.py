@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class GSAM(Intervention):
     """SAM that also climbs against the part of the gradient that SAM does not use.
 
-    With p = ∇L(w + ε) SAM's gradient and g = ∇L(w) (arXiv 2203.08065, Algorithm 1)::
+    With p = ∇L(w + ε) SAM's gradient and g = ∇L(w) (arXiv 2203.08065)::
 
         p - α g⊥,   g⊥ = g - (⟨g, p⟩ / ‖p‖²) p          over all parameters the critic reaches
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class L2Init(Intervention):
     """Add half the squared distance to the initial weights to the loss: λ/2 ‖θ - θ₀‖².
 
-    Regenerative regularisation (arXiv 2308.11958, Eq. 2; the ½ is its code's). Every parameter of
+    Regenerative regularisation (arXiv 2308.11958; the ½ is its code's). Every parameter of
     the scope counts, norms and biases too.
 
     Attributes:
@@ -50,7 +50,7 @@ class W2Init(Intervention):
     """Keep the distribution of each layer's weights near the initial one: λ Σ ‖sort θ - sort θ₀‖².
 
     The squared 2-Wasserstein distance of each tensor's entries to their initial ones
-    (arXiv 2312.00246, Sec. 5): it is 0 for any permutation of the initial weights.
+    (arXiv 2312.00246): it is 0 for any permutation of the initial weights.
 
     Attributes:
         strength: λ: 0.01 in PPO (Juliani & Ash, arXiv 2405.19153); 1e-3 in arXiv 2412.07224.

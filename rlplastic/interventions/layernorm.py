@@ -34,7 +34,7 @@ class LayerNorm(Intervention):
 class NormaliseAndProject(Intervention):
     """Normalise and project: layer norms, and weights that keep their initial norm.
 
-    arXiv 2407.01800, Sec. 4: a layer norm before every activation, and after each update
+    arXiv 2407.01800: a layer norm before every activation, and after each update
     W ← W ‖W₀‖ / ‖W‖ for the weights of every layer. The paper adds a schedule of the learning
     rate, since the implicit one of growing norms is gone; here it is constant, as in all arms.
     """

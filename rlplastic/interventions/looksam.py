@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class LookSAM(Intervention):
     """SAM at every k-th update, and the slow part of what it changed at the others.
 
-    At a SAM update, with g = ∇L(w) and p = ∇L(w + ε) over the scope (arXiv 2203.02714, Eq. 6-8)::
+    At a SAM update, with g = ∇L(w) and p = ∇L(w + ε) over the scope (arXiv 2203.02714)::
 
         v = p - (⟨p, g⟩ / ‖g‖²) g                      what SAM adds across the gradient; kept
         otherwise: g + α (‖g‖ / ‖v‖) v

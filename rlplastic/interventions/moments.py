@@ -17,7 +17,7 @@ from rlplastic.registry import intervention
 class AdamRel(Intervention):
     """Adam with relative time: its count of steps starts anew with every new objective.
 
-    The moments stay (arXiv 2412.17113, Algorithm 1). A new objective is a new rollout of PPO or a
+    The moments stay (arXiv 2412.17113). A new objective is a new rollout of PPO or a
     new target network of DQN.
     """
 
@@ -53,7 +53,7 @@ class MatchedBetas(Intervention):
     """Adam with both decay rates alike, so that no stale second moment makes the first steps huge.
 
     Dohare et al. (Nature 2024; shibhansh/loss-of-plasticity) use β₁ = β₂ = 0.99 for PPO on
-    non-stationary Ant; the mechanism is in arXiv 2303.01486, Sec. 5.
+    non-stationary Ant; the mechanism is in arXiv 2303.01486.
 
     Attributes:
         beta1: Decay of the first moment.

@@ -20,7 +20,7 @@ class MomentumSAM(Intervention):
     """Momentum SAM: the critic's gradient at a point along the momentum, which costs no gradient.
 
     With m the optimizer's running mean of the gradient, Adam's first moment or SGD's momentum, over
-    the scope (arXiv 2401.12033, Eq. 5)::
+    the scope (arXiv 2401.12033)::
 
         ε = -ρ m / (‖m‖₂ + 1e-12)          the way the weights are moving
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Parseval(Intervention):
     """Keep the rows of every hidden layer's weights orthogonal: λ Σ ‖W Wᵀ - s I‖²_F.
 
-    arXiv 2412.07224, Eq. 2; a convolution's W is ``[channels, fan_in]``. Output layers are left
+    arXiv 2412.07224; a convolution's W is ``[channels, fan_in]``. Output layers are left
     alone. The paper also adds diagonal layers and input scaling, which are not part of this.
 
     Attributes:

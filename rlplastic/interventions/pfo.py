@@ -20,7 +20,7 @@ class ProximalFeatures(Intervention):
     """Keep the policy's features near those of the network that made the rollout.
 
     c mean ‖z - z_old‖², with z the last hidden layer's pre-activations (before any norm) on the
-    minibatch and z_old those of the network at the rollout's end (arXiv 2405.00662, Eq. 4).
+    minibatch and z_old those of the network at the rollout's end (arXiv 2405.00662).
 
     Attributes:
         strength: c (1: CLAIRE-Labo/no-representation-no-trust).

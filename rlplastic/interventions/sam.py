@@ -39,7 +39,7 @@ class SAM(Intervention):
         warmup: Updates over which ρ rises linearly from 0 (arXiv 2406.09723 shows that gradient
             regularisation from the start can hurt adaptive optimizers); 0: none.
         cycle: Updates of a cosine cycle in which ρ rises from 0 and starts again
-            (arXiv 2006.08403, Sec. 5); 0: none.
+            (arXiv 2006.08403); 0: none.
         normalised: False: ε = ρ g, whose edge of stability on a quadratic of curvature λ under
             step size η is η (λ + ρ λ²) = 2.
     """

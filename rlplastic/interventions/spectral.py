@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class SpectralRegularisation(Intervention):
     """Keep each layer's largest singular value near one: λ Σ [(σ_max(W)^k - 1)² + ‖b‖^(2k)].
 
-    arXiv 2406.06811, Sec. 5; a convolution's W is ``[channels, fan_in]``. σ_max comes from one
+    arXiv 2406.06811; a convolution's W is ``[channels, fan_in]``. σ_max comes from one
     power iteration per update with a vector that is kept (as in arXiv 1802.05957), and its
     gradient is that of uᵀ W v with u and v fixed.
 

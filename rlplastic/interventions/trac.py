@@ -19,7 +19,7 @@ class TRAC(Intervention):
     """Scale the distance to the initial weights by a parameter-free tuner, after each step.
 
     With θ₀ the initial weights, u the base optimizer's step and g its gradient, over all
-    parameters (arXiv 2405.16642, Algorithms 1 and 2)::
+    parameters (arXiv 2405.16642)::
 
         d = (θ - θ₀) / (S + ε)          h = ⟨d, g⟩          d ← d + u
         v_j ← β_j² v_j + h²             σ_j ← β_j σ_j - h

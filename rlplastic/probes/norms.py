@@ -27,7 +27,7 @@ def grad_norm(agent: Any, batch: Any) -> float:
 def grad_norm_l1(agent: Any, batch: Any) -> float:
     """Mean absolute entry of the gradient of the critic's loss term over its scope.
 
-    The L1 norm per parameter, which a few large entries do not hide (arXiv 2303.07507, Sec. 4).
+    The L1 norm per parameter, which a few large entries do not hide (arXiv 2303.07507).
     """
     gradients = critic_gradient(agent, batch)[1]
     total = sum(float(g.abs().sum()) for g in gradients)

@@ -84,7 +84,7 @@ def dead_fraction(agent: Any, batch: Any) -> float:
 def linearised_fraction(agent: Any, batch: Any) -> float:
     """Share of hidden units whose pre-activation is positive on every sample and place.
 
-    Such a ReLU is linear (arXiv 2402.18762, Sec. 3.1). Of activations that are not piecewise
+    Such a ReLU is linear (arXiv 2402.18762). Of activations that are not piecewise
     linear, such as tanh, none counts.
     """
     return share(
@@ -100,7 +100,7 @@ def linearised_fraction(agent: Any, batch: Any) -> float:
 def active_fraction(agent: Any, batch: Any) -> float:
     """Mean over the samples of the share of hidden units with a positive output (FAU).
 
-    arXiv 2310.07418, Eq. 1; over all hidden layers, each output of a unit with two on its own.
+    arXiv 2310.07418; over all hidden layers, each output of a unit with two on its own.
     """
     outputs = [s.after for s in seen(agent, batch)]
     positive = sum(float((o > 0).float().mean()) * o.shape[1] for o in outputs)
@@ -146,7 +146,7 @@ def effective_rank(agent: Any, batch: Any) -> float:
 def srank(agent: Any, batch: Any) -> float:
     """Least k with σ₁ + ... + σ_k at least 99 % of all, of the last hidden layer's outputs.
 
-    arXiv 2010.14498, Sec. 3, δ = 0.01; 0 where the layer is dead.
+    arXiv 2010.14498, δ = 0.01; 0 where the layer is dead.
     """
     values = singular_values(agent, batch)
     if not len(values):
