@@ -16,9 +16,8 @@ from rlplastic.registry import intervention
 class WeightClipping(Intervention):
     """Clip every weight and bias to a multiple of its layer's initial bound, after each update.
 
-    |w| ≤ κ s with s = 1/√fan_in, the bound of torch's uniform initialisation (arXiv 2407.01704,
-    Algorithm 1). PPO's orthogonal initialisation may begin beyond it and is clipped at the first
-    update.
+    |w| ≤ κ s with s = 1/√fan_in, the bound of torch's uniform initialisation (arXiv 2407.01704).
+    PPO's orthogonal initialisation may begin beyond it and is clipped at the first update.
 
     Attributes:
         kappa: κ: the paper sweeps 1 to 5; 2 is the middle.
