@@ -136,8 +136,13 @@ def no_plugins() -> Iterator[None]:
         yield
     finally:
         registry._plugins[:] = files
+        kept = {
+            key: thing
+            for key, thing in registry._registered.items()
+            if not thing.__module__.startswith("rlplastic_plugin_")
+        }  # a module that was imported meanwhile will not be imported, and registered, again
         registry._registered.clear()
-        registry._registered.update(registered)
+        registry._registered.update(kept | registered)
         for name in set(sys.modules) - modules:
             if name.startswith("rlplastic_plugin_"):
                 del sys.modules[name]
