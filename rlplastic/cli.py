@@ -262,6 +262,19 @@ def report(
 
 
 @app.command()
+def power(
+    folder: Folder,
+    most: Annotated[
+        int, typer.Option("--max", min=6, max=1000, help="Seeds at which the search ends.")
+    ] = 100,
+) -> None:
+    """Say how many seeds it takes to see the differences to none."""
+    from rlplastic.power import show_power
+
+    print(show_power(folder, most))
+
+
+@app.command()
 def doctor(
     out: Annotated[
         Path, typer.Option(help="Where results would go.", envvar="RLPLASTIC_OUT")

@@ -30,6 +30,7 @@ FLAGS = {
     "ls": "--plugin --help",
     "status": "--help",
     "report": "--output --figures --help",
+    "power": "--max --help",
     "doctor": "--out --plugin --help",
 }
 CUE = f"{running.TINY}/Cue-observation"
@@ -101,6 +102,7 @@ def test_the_flags_are_these_and_no_others() -> None:
         ["ls", "envs", "Toy-Shifted"],
         ["status", "{results}"],
         ["report", "{results}"],
+        ["power", "{results}"],
         ["bench", "--env", "Nothing-Shifted"],
         ["bench", "--agnet", "dqn"],
     ],
