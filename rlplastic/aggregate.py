@@ -90,17 +90,29 @@ def estimate(
         minus: Scores of another arm on the same seeds, resampled alike and subtracted.
         resamples: Number of bootstrap resamples.
     """
-    once, many = AGGREGATES[aggregate]
-    point = float(once(scores)) - (0.0 if minus is None else float(once(minus)))
+    point = _point(scores, minus, aggregate)
     if len(scores) < 2:
         return Estimate(point=point, low=float("nan"), high=float("nan"))
-    column = np.arange(scores.shape[1])
-    draws = []
-    for size in _chunks(resamples, scores.size):
-        rows = draw(scores.shape, rng, size)
-        drawn = many(scores[rows, column])
-        draws.append(drawn if minus is None else drawn - many(minus[rows, column]))
-    return _percentiles(point, np.concatenate(draws))
+    return _percentiles(point, _resampled(scores, minus, aggregate, rng, resamples))
+
+
+def contrast(
+    one: tuple[FloatArray, FloatArray],
+    two: tuple[FloatArray, FloatArray],
+    aggregate: str,
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+) -> Estimate:
+    """The difference of two paired differences: (a - b of `one`) - (a - b of `two`).
+
+    Within a pair both matrices are resampled alike. The pairs are resampled independently, since
+    they are of different tasks, whose seeds have nothing to do with each other.
+    """
+    point = _point(*one, aggregate) - _point(*two, aggregate)
+    if min(len(one[0]), len(two[0])) < 2:
+        return Estimate(point=point, low=float("nan"), high=float("nan"))
+    draws = [_resampled(*pair, aggregate, rng, resamples) for pair in (one, two)]
+    return _percentiles(point, draws[0] - draws[1])
 
 
 def mean_band(
@@ -195,6 +207,29 @@ def _counts(shape: tuple[int, ...], rng: np.random.Generator, resamples: int) ->
     """How often each seed is drawn: the bootstrap as weights [resamples x tasks x seeds]."""
     seeds, tasks = shape
     return rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=(resamples, tasks))
+
+
+def _point(scores: FloatArray, minus: FloatArray | None, aggregate: str) -> float:
+    once, _ = AGGREGATES[aggregate]
+    return float(once(scores)) - (0.0 if minus is None else float(once(minus)))
+
+
+def _resampled(
+    scores: FloatArray,
+    minus: FloatArray | None,
+    aggregate: str,
+    rng: np.random.Generator,
+    resamples: int,
+) -> FloatArray:
+    """The aggregate of each resample, less that of `minus` on the same seeds."""
+    _, many = AGGREGATES[aggregate]
+    column = np.arange(scores.shape[1])
+    draws = []
+    for size in _chunks(resamples, scores.size):
+        rows = draw(scores.shape, rng, size)
+        drawn = many(scores[rows, column])
+        draws.append(drawn if minus is None else drawn - many(minus[rows, column]))
+    return np.concatenate(draws)
 
 
 def _chunks(resamples: int, size: int) -> list[int]:

@@ -18,7 +18,7 @@ from typing import Any
 import jinja2
 
 from rlplastic import plots, store
-from rlplastic.metrics import panels, tables
+from rlplastic.metrics import interaction, panels, tables
 from rlplastic.metrics.study import REFERENCE, Study
 from rlplastic.metrics.summary import Arm, Score, Summary, plain, show, summarise
 from rlplastic.metrics.verdict import judge
@@ -88,6 +88,8 @@ def _agent(study: Study, agent: str) -> dict[str, Any]:
         "performance_by_track": tables.by_track(study, summary, "P"),
         "plasticity_by_task": tables.by_task(study, summary, "S"),
         "performance_by_task": tables.by_task(study, summary, "P"),
+        "effects": interaction.effects(study, summary),
+        "contrasts": interaction.contrasts(study, summary),
         "recovery": tables.recovery(study, summary),
         "secondary": tables.secondary(study, summary),
         "probes": tables.probes(study, summary),
