@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rliable import metrics as rliable
-from scipy import stats
 
 from rlplastic.record import FloatArray, IntArray
 
@@ -26,7 +25,7 @@ RESAMPLES = 10_000
 TAILS = (2.5, 97.5)
 EXACT_FLIPS = 16  # seeds up to which all 2^n sign flips are enumerated
 FLIPS = 100_000
-CHUNK = 2**22  # scores resampled at a time: 32 MB
+CHUNK = 2**18  # scores resampled at a time: 2 MB, which stay in a core's cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +39,10 @@ class Estimate:
 
 def iqm(scores: FloatArray) -> FloatArray:
     """Mean of the middle half of all runs, over the last two axes."""
-    flat = scores.reshape(*scores.shape[:-2], -1)
-    return np.asarray(stats.trim_mean(flat, proportiontocut=0.25, axis=-1))
+    # As scipy's trim_mean, which partitions: numpy's sort uses vector instructions and is faster.
+    flat = np.sort(scores.reshape(*scores.shape[:-2], -1), axis=-1)
+    cut = flat.shape[-1] // 4
+    return np.asarray(flat[..., cut : flat.shape[-1] - cut].mean(axis=-1))
 
 
 def mean(scores: FloatArray) -> FloatArray:
@@ -94,6 +95,51 @@ def estimate(
     if len(scores) < 2:
         return Estimate(point=point, low=float("nan"), high=float("nan"))
     return _percentiles(point, _resampled(scores, minus, aggregate, rng, resamples))
+
+
+def estimates(
+    matrices: FloatArray,
+    aggregate: str,
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+) -> list[Estimate]:
+    """An aggregate of many matrices on the same resamples, each with its interval.
+
+    Args:
+        matrices: Scores [n x seeds x tasks]: n arms, or n points of a curve.
+        aggregate: A key of `AGGREGATES`.
+        rng: Where the resamples come from; the first matrix alone would have the same ones.
+        resamples: Number of bootstrap resamples.
+    """
+    once, many = AGGREGATES[aggregate]
+    points = [float(once(scores)) for scores in matrices]
+    if matrices.shape[1] < 2:
+        return [Estimate(point=point, low=float("nan"), high=float("nan")) for point in points]
+    column = np.arange(matrices.shape[2])
+    draws: list[list[FloatArray]] = [[] for _ in matrices]
+    for size in _chunks(resamples, matrices[0].size):
+        places = draw(matrices[0].shape, rng, size) * len(column) + column
+        for found, scores in zip(draws, matrices, strict=True):
+            found.append(many(scores.ravel()[places]))
+    return [_percentiles(p, np.concatenate(d)) for p, d in zip(points, draws, strict=True)]
+
+
+def sample_efficiency(
+    curves: FloatArray, aggregate: str, rng: np.random.Generator, resamples: int = RESAMPLES
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """An aggregate at each point of learning curves, and the ends of its pointwise interval.
+
+    Agarwal et al. (2021), figure 6. All points share their resamples, as a seed is drawn whole.
+
+    Args:
+        curves: Scores [seeds x tasks x points].
+        aggregate: A key of `AGGREGATES`.
+        rng: Where the resamples come from.
+        resamples: Number of bootstrap resamples.
+    """
+    found = estimates(np.moveaxis(curves, -1, 0).copy(), aggregate, rng, resamples)
+    center, low, high = np.array([(e.point, e.low, e.high) for e in found]).T
+    return center, low, high
 
 
 def contrast(
@@ -159,10 +205,28 @@ def probability_of_improvement(
     point = float(better.mean())
     if min(len(scores), len(reference)) < 2:
         return Estimate(point=point, low=float("nan"), high=float("nan"))
-    ours = _counts(scores.shape, rng, resamples)
+    ours = _counts(scores.shape, rng, resamples).astype(np.float64)
     theirs = _counts(reference.shape, rng, resamples)
-    draws = np.einsum("rmi,ijm,rmj->r", ours, better, theirs, optimize=True)
+    won = np.matmul(ours.transpose(1, 0, 2), better.transpose(2, 0, 1))  # [tasks x resamples x j]
+    draws = np.einsum("mrj,rmj->r", won, theirs)
     return _percentiles(point, draws / better.size)
+
+
+def effect_size(differences: FloatArray) -> float:
+    """Standardised mean of paired differences: mean over seeds / their spread, for few seeds.
+
+    Cohen's d_z with the correction of Hedges (1981), J = 1 - 3 / (4 (n - 1) - 1), since the plain
+    ratio is too large after few seeds. NaN below three seeds (J is not positive for two) and where
+    the seeds do not differ, so that there is nothing to measure the mean by.
+
+    Args:
+        differences: Scores of the arm minus those of its reference, [seeds x tasks].
+    """
+    by_seed = differences.mean(axis=1)
+    if len(by_seed) < 3 or np.ptp(by_seed) <= 1e-12 * np.abs(by_seed).max():
+        return float("nan")
+    correction = 1 - 3 / (4 * (len(by_seed) - 1) - 1)
+    return float(correction * by_seed.mean() / by_seed.std(ddof=1))
 
 
 def sign_flip(differences: FloatArray, rng: np.random.Generator) -> float:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rlplastic.aggregate import effect_size
 from rlplastic.listing import table
 from rlplastic.metrics.study import Study
 from rlplastic.metrics.summary import SEED, Score, Summary, show, summarise
@@ -76,7 +77,15 @@ def seeds_needed(
 
 def power_table(summary: Summary, most: int = MOST_SEEDS) -> Table:
     """For each arm and score: the difference, its size, its power, and the seeds it asks for."""
-    head = ["arm", "score", "difference to none", "seeds", "power now", f"seeds for {POWER:.0%}"]
+    head = [
+        "arm",
+        "score",
+        "difference to none",
+        "effect size",
+        "seeds",
+        "power now",
+        f"seeds for {POWER:.0%}",
+    ]
     rows = []
     for arm in summary.arms:
         for name, score in (("S", arm.plasticity), ("P", arm.performance)):
@@ -89,7 +98,9 @@ def _row(score: Score, most: int) -> list[str]:
     assert score.difference is not None
     assert score.differences is not None
     observed = score.differences.mean(axis=1)
-    cells = [show(score.difference, signed=True), str(len(observed))]
+    size = effect_size(score.differences)
+    shown = "n/a" if np.isnan(size) else f"{size:+.2f}"
+    cells = [show(score.difference, signed=True), shown, str(len(observed))]
     if len(observed) < 2:
         return [*cells, "n/a: one seed", "n/a: one seed does not show how seeds differ"]
     now = power(observed, len(observed), np.random.default_rng(SEED))

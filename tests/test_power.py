@@ -82,7 +82,7 @@ def test_the_table_has_a_row_for_each_arm_and_score(tmp_path):
     rows = power_table(summary).rows
     assert [row[:2] for row in rows] == [["sam", "S"], ["sam", "P"]]
     observed = summary.arms[1].plasticity.differences.mean(axis=1)
-    assert rows[0][3:] == ["3", "0%", str(seeds_needed(observed, rng()))]
+    assert rows[0][4:] == ["3", "0%", str(seeds_needed(observed, rng()))]
 
 
 @pytest.mark.parametrize(
