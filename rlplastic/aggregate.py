@@ -190,6 +190,31 @@ def performance_profile(
     return profile, low, high
 
 
+def share_band(
+    hits: FloatArray, of: FloatArray, rng: np.random.Generator, resamples: int = RESAMPLES
+) -> tuple[FloatArray, FloatArray]:
+    """Ends of the pointwise interval of sum(hits) / sum(of), with whole seeds resampled.
+
+    For shares of events of which one seed has several, as shifts recovered from: they are not
+    independent, so the seeds are drawn, for each task on its own, and never the events.
+
+    Args:
+        hits: Events [seeds x tasks x points].
+        of: Chances for an event [seeds x tasks].
+        rng: Where the resamples come from.
+        resamples: Number of bootstrap resamples.
+    """
+    if len(of) < 2 or not of.any():
+        share = hits.sum(axis=(0, 1)) / max(1.0, float(of.sum()))
+        return share, share
+    counts = _counts((of.shape[0], of.shape[1]), rng, resamples)
+    found = np.einsum("rmn,nmt->rt", counts, hits, optimize=True)
+    chances = np.einsum("rmn,nm->r", counts, of, optimize=True)
+    drawn = found[chances > 0] / chances[chances > 0, None]
+    low, high = np.percentile(drawn, TAILS, axis=0)
+    return low, high
+
+
 def probability_of_improvement(
     scores: FloatArray, reference: FloatArray, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> Estimate:
