@@ -275,6 +275,17 @@ def power(
 
 
 @app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="Results folder, or FOLDER:ARM.")],
+    second: Annotated[str, typer.Argument(help="The same, or :ARM of the first folder.")],
+) -> None:
+    """Compare two results folders, or two arms, seed by seed."""
+    from rlplastic.compare import show_comparison
+
+    print(show_comparison(first, second))
+
+
+@app.command()
 def doctor(
     out: Annotated[
         Path, typer.Option(help="Where results would go.", envvar="RLPLASTIC_OUT")

@@ -31,6 +31,7 @@ FLAGS = {
     "status": "--help",
     "report": "--output --figures --help",
     "power": "--max --help",
+    "compare": "--help",
     "doctor": "--out --plugin --help",
 }
 CUE = f"{running.TINY}/Cue-observation"
@@ -103,6 +104,7 @@ def test_the_flags_are_these_and_no_others() -> None:
         ["status", "{results}"],
         ["report", "{results}"],
         ["power", "{results}"],
+        ["compare", "{results}", "{results}"],
         ["bench", "--env", "Nothing-Shifted"],
         ["bench", "--agnet", "dqn"],
     ],
