@@ -250,12 +250,16 @@ def report(
     figures: Annotated[
         Path | None, typer.Option(help="Write each figure as an SVG file into this folder.")
     ] = None,
+    tables: Annotated[
+        Path | None,
+        typer.Option(help="Write each table as CSV, Markdown and LaTeX into this folder."),
+    ] = None,
 ) -> None:
     """Write report.html, report.md and results.csv anew."""
     from rlplastic import store
     from rlplastic.report import write_report
 
-    path = write_report(folder, figures)
+    path = write_report(folder, figures, tables)
     if output is not None:
         path = store.write_text(output, path.read_text(encoding="utf-8"))
     print(path)

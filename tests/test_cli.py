@@ -29,7 +29,7 @@ FLAGS = {
     "--plugin --json --help",
     "ls": "--plugin --help",
     "status": "--help",
-    "report": "--output --figures --help",
+    "report": "--output --figures --tables --help",
     "power": "--max --help",
     "compare": "--help",
     "doctor": "--out --plugin --help",
