@@ -1,9 +1,9 @@
-"""How often the 95 % intervals of a report hold the truth, on simulated scores whose truth is known.
+"""How often the 95 % intervals of a report hold the truth, on simulated scores.
 
     python -m rlplastic.benchmarks.coverage
 
-Scores are normal around a mean of each task, so the true mean over tasks is known and the true IQM
-is that of very many seeds. Paired differences add an effect of 0.3 to every run, on top of noise
+Scores are normal around the mean of each task. These means are symmetric around 0, which is then
+the true mean and the true IQM. Paired differences add an effect of 0.3 to every run, on top of noise
 that arm and reference share. ``false`` is the share of studies without any effect of which a report
 would say that there is one: the interval leaves 0 out and the sign-flip test has p < 0.05.
 """

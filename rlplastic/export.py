@@ -27,8 +27,7 @@ LATEX = {
 
 def quoted(cell: object) -> object:
     """A cell of a CSV file that no spreadsheet runs: what looks like a formula is quoted."""
-    text = str(cell)
-    return f"'{text}" if text.startswith(FORMULA) and not NUMBER.fullmatch(text) else cell
+    return f"'{cell}" if str(cell).startswith(FORMULA) else cell
 
 
 def to_csv(table: Table) -> str:
@@ -36,7 +35,7 @@ def to_csv(table: Table) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     for row in (table.head, *table.rows):
-        writer.writerow([quoted(cell) for cell in row])
+        writer.writerow([cell if NUMBER.fullmatch(cell) else quoted(cell) for cell in row])
     return buffer.getvalue()
 
 
