@@ -3,9 +3,10 @@
     python -m rlplastic.benchmarks.coverage
 
 Scores are normal around the mean of each task. These means are symmetric around 0, which is then
-the true mean and the true IQM. Paired differences add an effect of 0.3 to every run, on top of noise
-that arm and reference share. ``false`` is the share of studies without any effect of which a report
-would say that there is one: the interval leaves 0 out and the sign-flip test has p < 0.05.
+the true mean and the true IQM. Paired differences add an effect of 0.3 to every run, on top of
+noise that arm and reference share. ``false`` is the share of studies without any effect of which
+a report would say that there is one: the interval leaves 0 out and the sign-flip test has p <
+0.05.
 """
 
 from __future__ import annotations
