@@ -250,15 +250,43 @@ def report(
     figures: Annotated[
         Path | None, typer.Option(help="Write each figure as an SVG file into this folder.")
     ] = None,
+    tables: Annotated[
+        Path | None,
+        typer.Option(help="Write each table as CSV, Markdown and LaTeX into this folder."),
+    ] = None,
 ) -> None:
     """Write report.html, report.md and results.csv anew."""
     from rlplastic import store
     from rlplastic.report import write_report
 
-    path = write_report(folder, figures)
+    path = write_report(folder, figures, tables)
     if output is not None:
         path = store.write_text(output, path.read_text(encoding="utf-8"))
     print(path)
+
+
+@app.command()
+def power(
+    folder: Folder,
+    most: Annotated[
+        int, typer.Option("--max", min=6, max=1000, help="Seeds at which the search ends.")
+    ] = 100,
+) -> None:
+    """Say how many seeds it takes to see the differences to none."""
+    from rlplastic.power import show_power
+
+    print(show_power(folder, most))
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="Results folder, or FOLDER:ARM.")],
+    second: Annotated[str, typer.Argument(help="The same, or :ARM of the first folder.")],
+) -> None:
+    """Compare two results folders, or two arms, seed by seed."""
+    from rlplastic.compare import show_comparison
+
+    print(show_comparison(first, second))
 
 
 @app.command()

@@ -188,15 +188,16 @@ def intervals(
 def steps(
     name: str,
     title: str,
-    rows: Mapping[str, tuple[FloatArray, FloatArray, Style]],
+    rows: Mapping[str, tuple[FloatArray, FloatArray, FloatArray, FloatArray, Style]],
     *,
     x_label: str,
     y_label: str,
 ) -> str:
-    """Step functions on [0, 1]: of recovered shifts, or of a performance profile."""
+    """Step functions on [0, 1], as (x, y, low, high, style), with the band from low to high."""
     with _panel(title, x_label, y_label) as axes:
-        for label, (x, y, style) in rows.items():
+        for label, (x, y, low, high, style) in rows.items():
             axes.step(x, y, where="post", color=style.color, label=label, linestyle=style.line)
+            axes.fill_between(x, low, high, step="post", color=style.color, alpha=0.16, linewidth=0)
         axes.set_ylim(0, 1.02)
         axes.margins(x=0.01)
         return _svg(axes, name, f"{title}: {y_label} over {x_label}")

@@ -17,24 +17,24 @@ from typing import Any
 
 import jinja2
 
-from rlplastic import plots, store
-from rlplastic.metrics import panels, predict, tables
+from rlplastic import export, plots, store
+from rlplastic.metrics import interaction, panels, predict, tables
 from rlplastic.metrics.study import REFERENCE, Study
 from rlplastic.metrics.summary import Arm, Score, Summary, plain, show, summarise
 from rlplastic.metrics.verdict import judge
 from rlplastic.reading import read
 
 COLUMNS = ("task", "agent", "arm", "seed", "phase", "metric", "value", "status")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_report(folder: Path, figures: Path | None = None) -> Path:
+def write_report(folder: Path, figures: Path | None = None, tables_to: Path | None = None) -> Path:
     """Write report.html, report.md and results.csv into a results folder.
 
     Args:
         folder: A folder with a plan.json; its cells may be unfinished.
         figures: Another folder, where each figure is written as an SVG file of its own.
+        tables_to: Another folder, where each table is written as CSV, Markdown and LaTeX.
 
     Returns:
         The path of report.html.
@@ -50,6 +50,9 @@ def write_report(folder: Path, figures: Path | None = None) -> Path:
     if figures is not None:
         for name, svg in _figures(context).items():
             store.write_text(figures / f"{name}.svg", svg)
+    if tables_to is not None:
+        for name, text in _tables(context).items():
+            store.write_text(tables_to / name, text)
     return store.write_text(folder / "report.html", html)
 
 
@@ -88,6 +91,8 @@ def _agent(study: Study, agent: str) -> dict[str, Any]:
         "performance_by_track": tables.by_track(study, summary, "P"),
         "plasticity_by_task": tables.by_task(study, summary, "S"),
         "performance_by_task": tables.by_task(study, summary, "P"),
+        "effects": interaction.effects(study, summary),
+        "contrasts": interaction.contrasts(study, summary),
         "recovery": tables.recovery(study, summary),
         "secondary": tables.secondary(study, summary),
         "probes": tables.probes(study, summary),
@@ -109,6 +114,19 @@ def _figures(context: dict[str, Any]) -> dict[str, str]:
         for agent in context["agents"]
         for kind in ("intervals", "curves", "profiles", "distributions")
         for name, svg in agent[kind].items()
+    }
+
+
+def _tables(context: dict[str, Any]) -> dict[str, str]:
+    """Every table that has rows in every format, by the name of its file."""
+    return {
+        f"{panels.identifier(agent['summary'].agent)}-{name.replace('_', '-')}.{ending}": write(
+            table
+        )
+        for agent in context["agents"]
+        for name, table in agent.items()
+        if isinstance(table, tables.Table) and table.rows
+        for ending, write in export.FORMATS.items()
     }
 
 
@@ -186,29 +204,21 @@ def _csv(rows: Iterable[Sequence[object]]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
     for *names, value, status in rows:
-        safe = [f"'{n}" if str(n).startswith(FORMULA) else n for n in (*names, status)]
+        safe = [export.quoted(cell) for cell in (*names, status)]
         writer.writerow([*safe[:-1], value, safe[-1]])
     return buffer.getvalue()
-
-
-def _markdown(value: object) -> str:
-    """Text that stays text inside a Markdown table: no cell, tag, link or code begins in it."""
-    text = " ".join(str(value).split())
-    for character in "\\|<`*":
-        text = text.replace(character, "\\" + character)
-    return text.replace("](", "]\\(")
 
 
 def _template(name: str, *, escape: bool) -> jinja2.Template:
     loader = jinja2.FileSystemLoader(TEMPLATES)
     environment = jinja2.Environment(
         loader=loader,
-        autoescape=escape,  # noqa: S701 (Markdown cells pass through `_markdown` instead)
+        autoescape=escape,  # noqa: S701 (Markdown cells pass through `markdown` instead)
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["md"] = _markdown
+    environment.filters["md"] = export.markdown
     environment.filters["json"] = lambda value: json.dumps(value, sort_keys=True)
     return environment.get_template(name)

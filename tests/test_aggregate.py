@@ -89,6 +89,42 @@ def test_results_do_not_depend_on_how_the_resamples_are_chunked(monkeypatch):
     assert aggregate.estimate(scores, "median", rng(), resamples=1000) == whole
 
 
+def test_many_matrices_share_the_resamples_that_one_alone_would_have():
+    scores = rng().normal(size=(3, 6, 4))
+    alone = [aggregate.estimate(matrix, "iqm", rng(), resamples=500) for matrix in scores]
+    assert aggregate.estimates(scores, "iqm", rng(), resamples=500) == alone
+    lonely = aggregate.estimates(scores[:, :1], "iqm", rng())
+    assert all(np.isnan([value.low, value.high]).all() for value in lonely)
+
+
+def test_a_sample_efficiency_curve_has_rliables_points():
+    curves = rng().normal(size=(5, 3, 7))
+    center, low, high = aggregate.sample_efficiency(curves, "iqm", rng(), resamples=500)
+    theirs = [rliable.aggregate_iqm(curves[..., point]) for point in range(7)]
+    np.testing.assert_allclose(center, theirs, rtol=0, atol=1e-12)
+    assert (low < center).all()
+    assert (center < high).all()
+
+
+def test_the_interval_of_improvement_is_the_exact_bootstrap_distribution():
+    # One task, two seeds each, 0 and 1 against 0.5: the arm's share of wins is 0, 1/2 or 1 with
+    # probability 1/4, 1/2, 1/4, whatever is drawn of the other.
+    value = aggregate.probability_of_improvement(
+        np.array([[0.0], [1.0]]), np.array([[0.5], [0.5]]), rng()
+    )
+    assert value == Estimate(point=0.5, low=0.0, high=1.0)
+
+
+def test_the_effect_size_is_hedges_correction_of_the_standardised_mean():
+    # Seeds differ by 1, 2, 3: mean 2, spread 1; J = 1 - 3 / (4 * 2 - 1)
+    differences = np.array([[0.0, 2.0], [2.0, 2.0], [3.0, 3.0]])
+    assert aggregate.effect_size(differences) == pytest.approx(2 * (1 - 3 / 7))
+    assert aggregate.effect_size(-5 * differences) == pytest.approx(-2 * (1 - 3 / 7))
+    assert np.isnan(aggregate.effect_size(differences[:2]))
+    assert np.isnan(aggregate.effect_size(np.full((5, 2), 0.1)))
+    assert np.isnan(aggregate.effect_size(np.zeros((5, 2))))
+
+
 def test_one_seed_has_a_point_but_no_interval():
     value = aggregate.estimate(np.array([[0.3, 0.5]]), "mean", rng())
     assert value.point == pytest.approx(0.4)

@@ -29,7 +29,9 @@ FLAGS = {
     "--plugin --json --help",
     "ls": "--plugin --help",
     "status": "--help",
-    "report": "--output --figures --help",
+    "report": "--output --figures --tables --help",
+    "power": "--max --help",
+    "compare": "--help",
     "doctor": "--out --plugin --help",
 }
 CUE = f"{running.TINY}/Cue-observation"
@@ -101,6 +103,8 @@ def test_the_flags_are_these_and_no_others() -> None:
         ["ls", "envs", "Toy-Shifted"],
         ["status", "{results}"],
         ["report", "{results}"],
+        ["power", "{results}"],
+        ["compare", "{results}", "{results}"],
         ["bench", "--env", "Nothing-Shifted"],
         ["bench", "--agnet", "dqn"],
     ],

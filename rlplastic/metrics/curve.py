@@ -85,6 +85,7 @@ class Case:
         scale: C, one constant a task and agent: what a pilot newborn gained over random.
         low: Random level of the unshifted task, a constant of the suite.
         high: Reference level of the unshifted task, a constant of the suite.
+        cost: Gradient evaluations per update relative to ``none``; NaN where it is not known.
     """
 
     life: Sequence[Curve | None]
@@ -94,6 +95,7 @@ class Case:
     scale: float
     low: float = float("nan")
     high: float = float("nan")
+    cost: float = 1.0
 
 
 def levels(curves: Sequence[Curve | None]) -> FloatArray:

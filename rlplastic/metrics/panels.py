@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 
 from rlplastic import plots
-from rlplastic.aggregate import performance_profile
+from rlplastic.aggregate import performance_profile, share_band
 from rlplastic.metrics.curve import Curve
-from rlplastic.metrics.recovery import kaplan_meier, recovery_times
+from rlplastic.metrics.recovery import Times, kaplan_meier, recovery_times
 from rlplastic.metrics.study import NEWBORN, REFERENCE, Study
 from rlplastic.metrics.summary import SEED, Summary
 from rlplastic.record import FloatArray
@@ -120,17 +120,16 @@ def distributions(study: Study, summary: Summary, looks: Looks) -> Figures:
     prefix = identifier(summary.agent)
     recovered, found = {}, {}
     for arm in summary.arms:
-        cells = itertools.product(summary.tasks, summary.seeds)
-        cases = [study.case(task, summary.agent, arm.reg, seed) for task, seed in cells]
-        times = [recovery_times(case, 0.80) for case in cases]
-        if not times:
-            continue
-        x, alive = kaplan_meier(
-            np.concatenate([t.time for t in times]), np.concatenate([t.recovered for t in times])
-        )
-        if x.size:
-            ends = (np.array([0.0, *x, 1.0]), 1 - np.array([1.0, *alive, alive[-1]]))
-            recovered[arm.reg] = (*ends, looks[arm.reg])
+        times = [
+            [
+                recovery_times(study.case(task, summary.agent, arm.reg, seed), 0.80)
+                for task in summary.tasks
+            ]
+            for seed in summary.seeds
+        ]
+        curve = survival(times)
+        if curve is not None:
+            recovered[arm.reg] = (*curve, looks[arm.reg])
     if recovered:
         key = f"{prefix}-recovered"
         found[key] = plots.steps(
@@ -148,12 +147,46 @@ def distributions(study: Study, summary: Summary, looks: Looks) -> Figures:
         every = np.concatenate([score.matrix.ravel() for score in known.values()])
         x = np.linspace(min(0.0, every.min()), max(1.0, every.max()) * 1.02, 201)
         profiles = {
-            reg: (x, performance_profile(s.matrix, x, np.random.default_rng(SEED))[0], looks[reg])
+            reg: (x, *performance_profile(s.matrix, x, np.random.default_rng(SEED)), looks[reg])
             for reg, s in known.items()
         }
         title, key = f"Performance profile of {name}", f"{prefix}-profile-{name}"
         found[key] = plots.steps(key, title, profiles, x_label=name, y_label="share of runs above")
     return found
+
+
+def survival(
+    times: list[list[Times]],
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray] | None:
+    """Share of shifts recovered from (1 - Kaplan-Meier) with a band over seeds.
+
+    Times are censored at the end of the phase and nowhere else, so that the Kaplan-Meier estimate
+    is the share of all shifts that have recovered by then: this is what each resample computes.
+
+    Args:
+        times: One entry for each [seed][task].
+
+    Returns:
+        Times from 0 to 1, the shares, and both ends of their 95 % intervals; None without a time.
+    """
+    every = [one for row in times for one in row]
+    if not every:
+        return None
+    x, alive = kaplan_meier(
+        np.concatenate([t.time for t in every]), np.concatenate([t.recovered for t in every])
+    )
+    if not x.size:
+        return None
+    x, share = np.array([0.0, *x, 1.0]), 1 - np.array([1.0, *alive, alive[-1]])
+    share[0] = share[1] if x[1] == 0 else 0.0
+    hits = [[(t.recovered[:, None] & (t.time[:, None] <= x)).sum(axis=0) for t in r] for r in times]
+    known = [[np.isfinite(t.time).sum() for t in row] for row in times]
+    low, high = share_band(
+        np.array(hits, dtype=np.float64),
+        np.array(known, dtype=np.float64),
+        np.random.default_rng(SEED),
+    )
+    return x, share, low, high
 
 
 def _together(

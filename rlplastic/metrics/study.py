@@ -92,7 +92,19 @@ class Study:
             scale=_number(self.facts(task, agent).get("scale")),
             low=_number(normalise.get("random")),
             high=_number(normalise.get("high")),
+            cost=self.cost(agent, reg),
         )
+
+    def cost(self, agent: str, reg: str) -> float:
+        """Gradient evaluations per update of an arm relative to ``none``; NaN if not known.
+
+        Parts of a composition multiply: at most one of them may say how gradients are made.
+        """
+        cells = [r.cell for r in self.results.of(agent=agent) if r.reg == reg]
+        names = {str(part["name"]) for cell in cells for part in cell.get("intervention", ())}
+        known = registry.entries("intervention")
+        costs = [known[n].traits.get("cost", 1.0) if n in known else np.nan for n in sorted(names)]
+        return float(np.prod(costs))
 
     def _score(self, metric: str, task: str, agent: str, arm: str, seed: int) -> FloatArray:
         """A metric of one case: shape () or (shifts,)."""

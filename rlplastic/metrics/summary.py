@@ -32,6 +32,7 @@ class Score:
         median: Median over tasks.
         optimality_gap: How far it falls short of 1.
         difference: IQM minus that of ``none`` on the same seeds.
+        differences: Scores minus those of ``none``, [paired seeds x tasks].
         improvement: Probability that a run is better than one of ``none``.
         p: Sign-flip p-value of the difference.
         adjusted_p: The same, adjusted for the number of interventions (Holm).
@@ -44,6 +45,7 @@ class Score:
     median: Estimate
     optimality_gap: float
     difference: Estimate | None = None
+    differences: FloatArray | None = None
     improvement: Estimate | None = None
     p: float | None = None
     adjusted_p: float | None = None
@@ -203,7 +205,7 @@ def _scores(
 ) -> dict[str, Score]:
     """S or P of each arm that has any; differences use the seeds that both arms have."""
     matrices = {reg: study.matrix(metric, agent, reg, tasks, seeds) for reg in regs}
-    paired: dict[str, tuple[Estimate, Estimate, float]] = {}
+    paired: dict[str, tuple[Estimate, FloatArray, Estimate, float]] = {}
     for reg, (mine, kept) in matrices.items():
         theirs, known = matrices.get(REFERENCE, (np.empty((0, 0)), []))
         both = [seed for seed in kept if seed in known]
@@ -213,15 +215,16 @@ def _scores(
         none = theirs[[known.index(seed) for seed in both]]
         paired[reg] = (
             estimate(ours, "iqm", _rng(), minus=none),
+            ours - none,
             probability_of_improvement(ours, none, _rng()),
             sign_flip(ours - none, _rng()),
         )
-    adjusted = dict(zip(paired, holm([p for _, _, p in paired.values()]), strict=True))
+    adjusted = dict(zip(paired, holm([p for *_, p in paired.values()]), strict=True))
     found = {}
     for reg, (matrix, kept) in matrices.items():
         if not kept:
             continue
-        difference, improvement, p = paired.get(reg, (None, None, None))
+        difference, differences, improvement, p = paired.get(reg, (None, None, None, None))
         found[reg] = Score(
             matrix=matrix,
             seeds=kept,
@@ -230,6 +233,7 @@ def _scores(
             median=estimate(matrix, "median", _rng()),
             optimality_gap=float(optimality_gap(matrix)),
             difference=difference,
+            differences=differences,
             improvement=improvement,
             p=p,
             adjusted_p=adjusted.get(reg),

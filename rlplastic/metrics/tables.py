@@ -209,20 +209,33 @@ def probes(study: Study, summary: Summary) -> Table:
 
 
 def cost(study: Study, summary: Summary) -> Table:
-    """Wall-clock time of each arm, and as a multiple of ``none`` on the same task and seed."""
+    """Time and gradients of each arm, and as multiples of ``none`` on the same task and seed."""
     done = [r for r in study.results.of(agent=summary.agent) if r.status == "done" and not r.fresh]
     speed = {r.slot: r.steps / r.seconds for r in done if r.seconds > 0 and r.steps > 0}
+    gradients = {
+        r.slot: sum(p.updates for p in r.phases.values()) * study.cost(summary.agent, r.reg)
+        for r in done
+    }
     rows = []
     for arm in summary.arms:
-        mine = {slot: value for slot, value in speed.items() if slot[2] == arm.reg}
-        ratios = []
-        for (task, agent, _, seed), value in mine.items():
-            none = speed.get((task, agent, REFERENCE, seed))
-            ratios += [none / value] if none else []
-        steps = f"{np.median(list(mine.values())):,.0f}" if mine else "n/a: no finished cell"
-        ratio = f"{np.median(ratios):.2f}" if ratios else "n/a: no finished pair"
-        rows.append([arm.reg, steps, ratio])
-    return Table(head=["arm", "steps a second", "time, none = 1"], rows=rows)
+        mine = [value for slot, value in speed.items() if slot[2] == arm.reg]
+        steps = f"{np.median(mine):,.0f}" if mine else "n/a: no finished cell"
+        slower = _ratio({slot: 1 / value for slot, value in speed.items()}, arm.reg)
+        rows.append([arm.reg, steps, slower, _ratio(gradients, arm.reg)])
+    return Table(
+        head=["arm", "steps a second", "time, none = 1", "gradient evaluations, none = 1"],
+        rows=rows,
+    )
+
+
+def _ratio(values: Mapping[tuple[str, str, str, int], float], reg: str) -> str:
+    """Median over tasks and seeds of an arm's value over that of ``none``."""
+    mine = {slot: value for slot, value in values.items() if slot[2] == reg}
+    if not np.isfinite(list(mine.values())).all():
+        return "n/a: cost not known"
+    pairs = [(v, values.get((*slot[:2], REFERENCE, slot[3]))) for slot, v in mine.items()]
+    ratios = [value / none for value, none in pairs if none]
+    return f"{np.median(ratios):.2f}" if ratios else "n/a: no finished pair"
 
 
 def tidy(study: Study) -> Iterator[tuple[str, str, str, int, str, str, str, str]]:
