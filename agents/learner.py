@@ -71,9 +71,11 @@ def update(agent: Learner, losses: Minibatch) -> dict[str, Tensor]:
     optimizer.zero_grad()
     terms = agent.interventions.gradient(agent, losses)
     loss = float(total(terms).detach())  # infinite targets have finite Huber gradients
-    norm = nn.utils.clip_grad_norm_(agent.policy.parameters(), agent.max_grad_norm)
-    if not math.isfinite(norm.item()):
-        raise Diverged(f"gradient norm {norm.item()} at update {agent.num_updates + 1}")
+    norm = nn.utils.clip_grad_norm_(
+        agent.policy.parameters(), agent.max_grad_norm, foreach=True
+    ).item()
+    if not math.isfinite(norm):
+        raise Diverged(f"gradient norm {norm} at update {agent.num_updates + 1}")
     if not math.isfinite(loss):
         raise Diverged(f"loss {loss} at update {agent.num_updates + 1}")
     optimizer.step()
