@@ -9,7 +9,8 @@ with `none` and ours with `sam` are run in turn, in a process of their own on on
 after learning has started (`learning_starts` is lowered on Atari, where waiting shows nothing).
 Printed are medians over the repeats: environment steps per second of wall-clock time and of
 processor time, the ratio to stable-baselines3 of the latter within each repeat (the one to go by
-on a shared machine), the highest resident memory, and the share of processor time per part: the
+on a shared machine), the highest resident memory, the bytes that the replay
+memory's arrays take for each transition, and the share of processor time per part: the
 environment, acting, storing, sampling, updates, and the rest.
 """
 
@@ -83,7 +84,7 @@ def measure(job: tuple[Cell, str, int, bool]) -> dict[str, float]:
     cell, kind, steps, parts = job
     torch.set_num_threads(1)
     agent = build(cell, kind, steps)
-    warm = 2 * agent.n_steps * agent.n_envs if cell.agent == "ppo" else agent.learning_starts + 256
+    warm = agent.n_steps * agent.n_envs if cell.agent == "ppo" else agent.learning_starts + 256
     agent.learn(warm, log_interval=None)
     updates = agent._n_updates
     spent = dict.fromkeys(PARTS, 0.0)
@@ -107,7 +108,13 @@ def measure(job: tuple[Cell, str, int, bool]) -> dict[str, float]:
     spent["rest"] = processor - sum(spent.values())
     done = agent.num_timesteps - before
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
-    return {"wall": wall / done, "processor": processor / done, "memory": peak} | spent
+    held = 0.0
+    if cell.agent == "dqn":
+        memory = agent.replay_buffer
+        held = sum(getattr(value, "nbytes", 0) for value in vars(memory).values())
+        held /= memory.buffer_size * memory.n_envs
+    rates = {"wall": wall / done, "processor": processor / done}
+    return {**rates, "memory": peak, "held": held, **spent}
 
 
 def cells_of(case: str) -> dict[str, Cell]:
@@ -137,12 +144,14 @@ def compare(case: str, repeats: int, steps: int, parts: bool) -> None:
     for kind in KINDS:
         both = list(zip(runs[KINDS[0]], runs[kind], strict=True))
         ratios = [theirs["processor"] / ours["processor"] for theirs, ours in both]
-        rate, busy, memory = (
-            median(run[what] for run in runs[kind]) for what in ("wall", "processor", "memory")
+        rate, busy, memory, held = (
+            median(run[what] for run in runs[kind])
+            for what in ("wall", "processor", "memory", "held")
         )
         print(
             f"  {kind:17} {1 / rate:8,.0f} steps/s, {1 / busy:8,.0f} per processor second, "
             f"ratio {median(ratios):.2f} [{min(ratios):.2f}..{max(ratios):.2f}], {memory:,.0f} MB"
+            + (f", replay {held:,.0f} bytes a transition" if held else "")
         )
         if parts:
             share = {part: median(run[part] for run in runs[kind]) for part in PARTS}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer, RolloutBuffer
 
 from rlplastic.agents.replay import FrameReplay, replay_class
+from rlplastic.agents.rollout import ChannelsLastRollout
 
 GAMMA = 0.9
 ACTIONS = spaces.Discrete(5)
@@ -41,6 +43,8 @@ class World:
         else:
             new = np.stack([self.frame() for _ in range(self.copies)])[:, None]
             after = np.concatenate([self.obs[:, 1:], new], axis=1)
+            if self.rng.random() < 0.1:  # an observation that does not slide
+                after[0] = self.first()
         infos = [{"TimeLimit.truncated": end == 2} if end else {} for end in ends]
         added = (
             self.obs,
@@ -159,8 +163,6 @@ def test_a_transition_takes_little_more_than_a_frame_and_frames_are_given_back()
 
 
 def test_channels_last_stacks_lie_in_memory_as_the_networks_want_them():
-    import torch
-
     memory = make(FrameReplay, FRAMES, 8, 1, 1, channels_last=True)
     world = World(FRAMES, 1, 0)
     for _ in range(5):
@@ -168,3 +170,22 @@ def test_channels_last_stacks_lie_in_memory_as_the_networks_want_them():
     batch = memory.sample(4)
     assert batch.observations.is_contiguous(memory_format=torch.channels_last)
     assert batch.next_observations.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_channels_last_rollout_draws_what_stable_baselines3_draws():
+    drawn = []
+    for kind in (RolloutBuffer, ChannelsLastRollout):
+        world = World(FRAMES, 2, 0)
+        rollout = kind(6, FRAMES, ACTIONS, "cpu", n_envs=2)
+        for _ in range(6):
+            obs, _, actions, rewards, done, _ = world.step([0, 1])
+            numbers = torch.as_tensor(rewards)
+            rollout.add(obs, actions, rewards, done, numbers, numbers * 2)
+        rollout.compute_returns_and_advantage(torch.zeros(2), done)
+        np.random.seed(0)
+        drawn.append([batch for _ in range(2) for batch in rollout.get(4)])
+    assert len(drawn[0]) == 6
+    for theirs, ours in zip(*drawn, strict=True):
+        for name, values in theirs._asdict().items():
+            np.testing.assert_array_equal(getattr(ours, name).numpy(), values.numpy())
+        assert ours.observations.is_contiguous(memory_format=torch.channels_last)
