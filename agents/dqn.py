@@ -11,7 +11,9 @@ import stable_baselines3
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
@@ -29,6 +31,7 @@ from rlplastic.agents.networks import (
     scope_of,
     set_channels_last,
 )
+from rlplastic.agents.replay import Array, FrameReplay, replay_class
 from rlplastic.errors import UsageError
 from rlplastic.interventions import Interventions
 from rlplastic.registry import agent
@@ -141,9 +144,44 @@ class DQN(stable_baselines3.DQN):
             self._transitions = 0
         self.interventions.at_shift(self, phase)
 
-    def _store_transition(self, *args: Any, **kwargs: Any) -> None:
-        super()._store_transition(*args, **kwargs)
+    def _sample_action(
+        self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
+    ) -> tuple[Array, Array]:
+        """As stable-baselines3's, with the same draws, without its conversions on the way."""
+        if self.num_timesteps < learning_starts:
+            return super()._sample_action(learning_starts, action_noise, n_envs)
+        if np.random.rand() < self.exploration_rate:  # noqa: NPY002 - stable-baselines3's draw
+            actions = np.array([self.action_space.sample() for _ in range(n_envs)])
+        else:  # `collect_rollouts` has set the evaluation mode
+            assert self._last_obs is not None
+            with torch.inference_mode():
+                values = self.q_net(obs_as_tensor(self._last_obs, self.device))
+                actions = values.argmax(dim=1).cpu().numpy()
+        return actions, actions
+
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: Array,
+        new_obs: Any,
+        reward: Array,
+        dones: Array,
+        infos: list[dict[str, Any]],
+    ) -> None:
         self._transitions += self.n_envs
+        if self._vec_normalize_env is not None or isinstance(new_obs, dict):
+            super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+            return
+        shown = new_obs  # the memory copies what it keeps
+        if dones.any():
+            shown = new_obs.copy()
+            for copy in np.flatnonzero(dones):
+                final = infos[copy].get("terminal_observation")
+                if final is not None:
+                    shown[copy] = final
+        replay_buffer.add(self._last_obs, shown, buffer_action, reward, dones, infos)  # type: ignore[arg-type]
+        self._last_original_obs = self._last_obs
+        self._last_obs = new_obs
 
 
 @agent("dqn")
@@ -235,8 +273,18 @@ class DQNConfig:
         self, env: VecEnv, *, seed: int, interventions: Interventions, device: str, horizon: int
     ) -> DQN:
         """A newborn agent for a life of `horizon` steps."""
+        memory = replay_class(env.observation_space, self.n_steps)
+        settings: dict[str, Any] = {}
+        if self.n_steps > 1:
+            settings |= {"n_steps": self.n_steps, "gamma": self.gamma}
+        if issubclass(memory, FrameReplay):
+            settings |= {"channels_last": self.channels_last}
+        arguments = self.arguments(env, horizon)
+        del arguments["n_steps"]  # said to the memory instead: one of one's own is asked for that
         return DQN(
-            **self.arguments(env, horizon),
+            **arguments,
+            replay_buffer_class=memory,
+            replay_buffer_kwargs=settings,
             seed=seed,
             device=device,
             interventions=interventions,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,20 @@ class Learner(interventions.Learner, Protocol):
     max_grad_norm: float
 
 
+_has_dropout: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
 def has_dropout(policy: nn.Module) -> bool:
-    """True if a forward pass draws masks: all passes of one update must then draw the same."""
-    return any(isinstance(m, nn.modules.dropout._DropoutNd) for m in policy.modules())
+    """True if a forward pass draws masks: all passes of one update must then draw the same.
+
+    Looked up once for each policy, since walking its modules takes as long as a forward pass:
+    layers that draw masks are there from the start (`Intervention.build`).
+    """
+    if policy not in _has_dropout:
+        _has_dropout[policy] = any(
+            isinstance(m, nn.modules.dropout._DropoutNd) for m in policy.modules()
+        )
+    return _has_dropout[policy]
 
 
 class Minibatch:
@@ -67,9 +79,11 @@ def update(agent: Learner, losses: Minibatch) -> dict[str, Tensor]:
     optimizer.zero_grad()
     terms = agent.interventions.gradient(agent, losses)
     loss = float(total(terms).detach())  # infinite targets have finite Huber gradients
-    norm = nn.utils.clip_grad_norm_(agent.policy.parameters(), agent.max_grad_norm)
-    if not math.isfinite(norm.item()):
-        raise Diverged(f"gradient norm {norm.item()} at update {agent.num_updates + 1}")
+    # the optimizer's parameters, without walking through the policy's modules for them
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    norm = nn.utils.clip_grad_norm_(trained, agent.max_grad_norm, foreach=True).item()
+    if not math.isfinite(norm):
+        raise Diverged(f"gradient norm {norm} at update {agent.num_updates + 1}")
     if not math.isfinite(loss):
         raise Diverged(f"loss {loss} at update {agent.num_updates + 1}")
     optimizer.step()

@@ -30,6 +30,7 @@ from rlplastic.agents.networks import (
     scope_of,
     set_channels_last,
 )
+from rlplastic.agents.rollout import ChannelsLastRollout
 from rlplastic.errors import UsageError
 from rlplastic.interventions import Interventions
 from rlplastic.registry import agent
@@ -299,8 +300,11 @@ class PPOConfig:
         self, env: VecEnv, *, seed: int, interventions: Interventions, device: str, horizon: int
     ) -> PPO:
         """A newborn agent for a life of `horizon` steps."""
+        space = env.observation_space
+        frames = space.shape is not None and len(space.shape) == 3
         return PPO(
             **self.arguments(env, horizon),
+            rollout_buffer_class=ChannelsLastRollout if frames and self.channels_last else None,
             seed=seed,
             device=device,
             interventions=interventions,

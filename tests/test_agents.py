@@ -14,6 +14,7 @@ from rlplastic.agents.dqn import DQN
 from rlplastic.agents.learner import Minibatch
 from rlplastic.agents.networks import scope_of
 from rlplastic.agents.ppo import PPO
+from rlplastic.agents.replay import replay_class
 from rlplastic.errors import Diverged, UsageError
 from rlplastic.interventions import Intervention, Interventions
 from rlplastic.interventions.sam import SAM
@@ -52,6 +53,61 @@ def test_dqn_without_intervention_has_the_bytes_of_stable_baselines3(env, num_en
     ours = train(DQN, env, num_envs=num_envs, seed=seed, **settings)
     assert ours.num_updates == theirs._n_updates > 100
     assert parameter_bytes(ours) == parameter_bytes(theirs)
+    memory = replay_class(ours.observation_space, extra.get("n_steps", 1))
+    more = {"n_steps": 3, "gamma": 0.99} if "n_steps" in extra else {}
+    lean = train(
+        DQN,
+        env,
+        num_envs=num_envs,
+        seed=seed,
+        replay_buffer_class=memory,
+        replay_buffer_kwargs=more,
+        **settings,
+    )
+    assert type(lean.replay_buffer) is memory
+    assert parameter_bytes(lean) == parameter_bytes(theirs)
+
+
+class Stacked(gymnasium.ObservationWrapper):
+    """Four stacked frames of 36 x 36, of one grey each, padded with zeros at a reset."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.observation_space = gymnasium.spaces.Box(0, 255, (4, 36, 36), np.uint8)
+
+    def reset(self, **kwargs):
+        self.frames = np.zeros((4, 36, 36), np.uint8)
+        return super().reset(**kwargs)
+
+    def observation(self, observation):
+        grey = np.clip(observation[2] * 500 + 128, 0, 255).astype(np.uint8)
+        frame = np.full((1, 36, 36), grey)
+        self.frames = np.concatenate([self.frames[1:], frame])
+        return self.frames
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_dqn_with_frames_stored_once_has_the_bytes_of_stable_baselines3(n_steps):
+    models = []
+    for algorithm, memory in ((stable_baselines3.DQN, None), (DQN, replay_class)):
+        venv = make_vec_env(lambda: Stacked(gymnasium.make("CartPole-v1")), n_envs=2, seed=0)
+        kwargs = {"n_steps": n_steps, "gamma": 0.99} if memory and n_steps > 1 else {}
+        chosen = memory and memory(venv.observation_space, n_steps)
+        models.append(
+            algorithm(
+                "CnnPolicy",
+                venv,
+                seed=0,
+                device="cpu",
+                n_steps=n_steps,
+                replay_buffer_class=chosen,
+                replay_buffer_kwargs=kwargs,
+                **{**DQN_SETTINGS, "buffer_size": 150, "train_freq": 8},
+            )
+        )
+        models[-1].learn(300)
+    assert models[1].num_updates == models[0]._n_updates > 10
+    assert parameter_bytes(models[1]) == parameter_bytes(models[0])
 
 
 @pytest.mark.parametrize("seed", [0, 1])

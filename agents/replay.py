@@ -1,0 +1,192 @@
+"""Replay memories in stable-baselines3's interface that cost less and sample the same numbers.
+
+Only storage differs: which transitions are drawn, n-step returns and the treatment of time limits
+are stable-baselines3's own code, run on arrays that stand in for its ``observations`` and
+``next_observations``.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from torch import Tensor
+
+Array = NDArray[Any]
+
+SPARE = 0.01  # frames beyond one a transition: two for each episode, in episodes of 200 steps
+
+
+class Gathered:
+    """Stacks of frames, put together when they are asked for.
+
+    Stands for the array ``[transitions, copies, channels, height, width]``; understands only the
+    index pair that stable-baselines3 samples with.
+    """
+
+    def __init__(self, memory: FrameReplay, half: int) -> None:
+        self._memory = memory
+        self._half = half
+
+    def __getitem__(self, index: Any) -> Array:
+        """The stacks ``[batch, channels, height, width]`` at (transitions, copies)."""
+        return self._memory.gather(self._memory.places[index[0], index[1], self._half])
+
+
+class LeanReplay(ReplayBuffer):
+    """stable-baselines3's memory without its second copies of what is stored and of what is drawn.
+
+    Args: as for `stable_baselines3.common.buffers.ReplayBuffer`.
+    """
+
+    def add(
+        self,
+        obs: Array,
+        next_obs: Array,
+        action: Array,
+        reward: Array,
+        done: Array,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """One transition of every copy; `next_obs` shows the end of an episode, not a new one."""
+        pos = self.pos
+        self._keep(pos, obs, next_obs)
+        self.actions[pos] = action.reshape((self.n_envs, self.action_dim))
+        self.rewards[pos] = reward
+        self.dones[pos] = done
+        if self.handle_timeout_termination:
+            self.timeouts[pos] = [info.get("TimeLimit.truncated", False) for info in infos]
+        self.pos = pos + 1
+        if self.pos == self.buffer_size:
+            self.full = True
+            self.pos = 0
+
+    def _keep(self, pos: int, obs: Array, next_obs: Array) -> None:
+        shape = (self.n_envs, *self.obs_shape)
+        self.observations[pos] = obs.reshape(shape)
+        self.next_observations[pos] = next_obs.reshape(shape)
+
+    def to_torch(self, array: Array, copy: bool = True) -> Tensor:
+        """The array as a tensor; what is drawn by index is a copy already."""
+        return torch.as_tensor(array, device=self.device)
+
+
+class FrameReplay(LeanReplay):
+    """Stores each frame of stacked observations once.
+
+    A transition keeps the places of its frames. What is shared is found by comparing contents, so
+    that nothing is assumed of the padding of fresh stacks, of the ends of episodes, or of shifts:
+    an observation that does not continue the one before is stored as it comes. A place is free
+    again once no transition in the memory shows its frame.
+
+    Args:
+        buffer_size: Transitions, all copies together.
+        observation_space: Of stacks ``[channels, height, width]``, one frame a channel.
+        *args: As for `stable_baselines3.common.buffers.ReplayBuffer`.
+        channels_last: Memory layout of what is drawn.
+        **kwargs: As for `stable_baselines3.common.buffers.ReplayBuffer`.
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space[Any],
+        *args: Any,
+        channels_last: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        assert observation_space.shape is not None
+        self.channels_last = channels_last
+        self.stack = observation_space.shape[0]
+        # everything but observations is stable-baselines3's; these are one number in its eyes
+        placeholder = spaces.Box(0, 1, (1,), np.uint8)
+        super().__init__(buffer_size, placeholder, *args, **kwargs)
+        self.observation_space = observation_space
+        self.obs_shape = observation_space.shape
+        rows = (self.buffer_size, self.n_envs)
+        room = int(self.buffer_size * self.n_envs * (1 + SPARE)) + 2 * self.stack * self.n_envs
+        self.frames: Array = np.zeros((room, *self.obs_shape[1:]), observation_space.dtype)
+        # places of the frames of both stacks, [transitions, copies, now or next, channels]
+        self.places: Array = np.zeros((*rows, 2, self.stack), np.int32)
+        self.observations = Gathered(self, 0)  # type: ignore[assignment]
+        self.next_observations = Gathered(self, 1)  # type: ignore[assignment]
+        self._forget()
+
+    def reset(self) -> None:
+        """Empty the memory."""
+        super().reset()
+        self._forget()
+
+    def gather(self, places: Array) -> Array:
+        """The stacks ``[batch, channels, height, width]`` of frames at places [batch, channels]."""
+        if not self.channels_last:
+            return self.frames[places]
+        stacks = np.empty((len(places), *self.frames.shape[1:], self.stack), self.frames.dtype)
+        for channel in range(self.stack):
+            stacks[..., channel] = self.frames[places[:, channel]]
+        return stacks.transpose(0, 3, 1, 2)
+
+    def _forget(self) -> None:
+        self._untouched = 0  # places from here on have never been used
+        self._free: list[int] = []
+        self._shown: list[Array | None] = [None] * self.n_envs  # each copy's last `next_obs`
+        self._shown_at: list[list[int]] = [[] for _ in range(self.n_envs)]
+
+    def _keep(self, pos: int, obs: Array, next_obs: Array) -> None:
+        for copy in range(self.n_envs):
+            now, then, shown = obs[copy], next_obs[copy], self._shown[copy]
+            if shown is not None and np.array_equal(now, shown):
+                at = self._shown_at[copy]
+            else:
+                at = self._store(now)
+            if np.array_equal(then[:-1], now[1:]):
+                after = [*at[1:], self._place(then[-1])]
+            else:
+                after = self._store(then)
+            gone = set(self.places[pos, copy].ravel().tolist()) if self.full else None
+            self.places[pos, copy] = at, after
+            self._shown[copy] = then.copy()
+            self._shown_at[copy] = after
+            if gone is not None:  # frames are shared by neighbours: what the next oldest shows not
+                oldest = self.places[(pos + 1) % self.buffer_size, copy]
+                self._free += gone.difference(at, after, oldest.ravel().tolist())
+
+    def _store(self, stack: Array) -> list[int]:
+        """The places of a stack that continues nothing; equal neighbours (padding) share one."""
+        places = [self._place(stack[0])]
+        for before, frame in pairwise(stack):
+            places.append(places[-1] if np.array_equal(before, frame) else self._place(frame))
+        return places
+
+    def _place(self, frame: Array) -> int:
+        """Where the frame has been put."""
+        if self._free:
+            place = self._free.pop()
+        else:
+            place = self._untouched
+            self._untouched += 1
+            if place == len(self.frames):  # many short episodes; in place where the system can
+                room = int(place * (1 + SPARE)) + 64
+                self.frames.resize((room, *self.frames.shape[1:]), refcheck=False)
+        self.frames[place] = frame
+        return place
+
+
+class NStepLeanReplay(NStepReplayBuffer, LeanReplay):
+    """`LeanReplay` with stable-baselines3's n-step returns."""
+
+
+class NStepFrameReplay(NStepReplayBuffer, FrameReplay):
+    """`FrameReplay` with stable-baselines3's n-step returns."""
+
+
+def replay_class(space: spaces.Space[Any], n_steps: int) -> type[ReplayBuffer]:
+    """The memory for observations of a space and returns of so many steps."""
+    if space.shape is not None and len(space.shape) == 3:
+        return NStepFrameReplay if n_steps > 1 else FrameReplay
+    return NStepLeanReplay if n_steps > 1 else LeanReplay
