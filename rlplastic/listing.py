@@ -63,6 +63,9 @@ def table(rows: Iterable[Sequence[str]]) -> str:
 
 def _names(kind: str) -> str:
     rows = [(f"  {e.name}", e.summary) for e in registry.entries(KINDS[kind]).values()]
+    if kind == "probes":
+        probes = registry.entries("probe").values()
+        return table((f"  {e.name}", e.traits.get("cost", "default"), e.summary) for e in probes)
     if kind != "envs":
         return table(rows)
     suites = [load_suite(name) for name in suite_files()]

@@ -23,6 +23,15 @@ def grad_norm(agent: Any, batch: Any) -> float:
     return float(global_norm(critic_gradient(agent, batch)[1]))
 
 
+@probe("grad_l1")
+def grad_l1(agent: Any, batch: Any) -> float:
+    """L1 norm, the sum of absolute values, of the gradient of the critic's loss term.
+
+    The L2 norm alone misleads where gradients become sparse (arXiv 2303.07507, Sec. 4).
+    """
+    return float(sum(float(g.abs().sum()) for g in critic_gradient(agent, batch)[1]))
+
+
 def critic_gradient(agent: Any, batch: Any) -> tuple[Any, list[torch.Tensor], list[torch.Tensor]]:
     """The losses of the batch, the gradient of the critic's term, and the parameters it is of."""
     losses = agent.losses(batch)
