@@ -37,7 +37,7 @@ def hessian_top(agent: Any, batch: Any) -> float:
 def hessian_trace(agent: Any, batch: Any) -> float:
     """Trace of the Hessian of the critic's loss: the mean of vᵀHv over 30 random signs v.
 
-    Hutchinson's estimator (1989; arXiv 1912.07145, Sec. 3), exact where H is diagonal.
+    Hutchinson's estimator (1989; arXiv 1912.07145), exact where H is diagonal.
     """
     size, product = hessian_of(agent, batch)
     return trace(product, directions(agent, size))

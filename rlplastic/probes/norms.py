@@ -27,7 +27,7 @@ def grad_norm(agent: Any, batch: Any) -> float:
 def grad_l1(agent: Any, batch: Any) -> float:
     """L1 norm, the sum of absolute values, of the gradient of the critic's loss term.
 
-    The L2 norm alone misleads where gradients become sparse (arXiv 2303.07507, Sec. 4).
+    The L2 norm alone misleads where gradients become sparse (arXiv 2303.07507).
     """
     return float(sum(float(g.abs().sum()) for g in critic_gradient(agent, batch)[1]))
 

@@ -52,7 +52,7 @@ def dormant_fraction(agent: Any, batch: Any) -> float:
 
 @probe("dead_fraction")
 def dead_fraction(agent: Any, batch: Any) -> float:
-    """Share of hidden units whose output is 0 on the whole batch (arXiv 2411.04832, Sec. 4)."""
+    """Share of hidden units whose output is 0 on the whole batch (arXiv 2411.04832)."""
     return _share([(output == 0).all(dim=_places(output)) for output in activations(agent, batch)])
 
 
@@ -60,7 +60,7 @@ def dead_fraction(agent: Any, batch: Any) -> float:
 def linearised_fraction(agent: Any, batch: Any) -> float:
     """Share of ReLU and leaky ReLU units whose input is positive on the whole batch.
 
-    Such a unit is linear there (arXiv 2402.18762, Sec. 3). 0 in a network without such units.
+    Such a unit is linear there (arXiv 2402.18762). 0 in a network without such units.
     """
     # with these two activations the output is positive exactly where the input is
     outputs = activations(agent, batch, PIECEWISE)
@@ -69,7 +69,7 @@ def linearised_fraction(agent: Any, batch: Any) -> float:
 
 @probe("active_fraction")
 def active_fraction(agent: Any, batch: Any) -> float:
-    """FAU: share of hidden units whose mean output is positive (arXiv 2310.07418, Sec. 4)."""
+    """FAU: share of hidden units whose mean output is positive (arXiv 2310.07418)."""
     return _share([output.mean(dim=_places(output)) > 0 for output in activations(agent, batch)])
 
 
@@ -92,7 +92,7 @@ def feature_norm(agent: Any, batch: Any) -> float:
 
 @probe("srank")
 def srank(agent: Any, batch: Any) -> float:
-    """Least k with (σ1 + ... + σk) / Σσ ≥ 1 - δ, δ = 0.01 (arXiv 2010.14498, Sec. 3).
+    """Least k with (σ1 + ... + σk) / Σσ ≥ 1 - δ, δ = 0.01 (arXiv 2010.14498).
 
     σ are the singular values of the last hidden layer's outputs; 0 where the layer is dead.
     """
