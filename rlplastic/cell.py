@@ -33,6 +33,8 @@ class Cell:
         sources: SHA-256 of each file outside the package that defines a name used here: a plugin
             that was edited is another experiment.
         device: Torch device; recorded, but not part of the identity.
+        probes: ``full`` measures the costly probes too, around each shift; no part of the identity,
+            since no probe changes training.
         plugins: Files to load before the cell is built; not part of the identity.
     """
 
@@ -48,6 +50,7 @@ class Cell:
     replay: str = "clear"
     sources: dict[str, str] = field(default_factory=dict)
     device: str = "cpu"
+    probes: str = "default"
     plugins: list[str] = field(default_factory=list)
 
     IDENTITY: ClassVar[tuple[str, ...]] = (
@@ -63,7 +66,7 @@ class Cell:
         "replay",
         "sources",
     )
-    RUNTIME: ClassVar[tuple[str, ...]] = ("device", "plugins")
+    RUNTIME: ClassVar[tuple[str, ...]] = ("device", "probes", "plugins")
 
     @property
     def identity(self) -> dict[str, Any]:

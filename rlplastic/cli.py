@@ -43,6 +43,9 @@ Env = Annotated[
 ]
 Budget = Annotated[str, typer.Option(help="The suite's smoke, small or full.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda for images if there is one.")]
+Probes = Annotated[
+    str, typer.Option(help="default, or full: the costly probes too, around each shift.")
+]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -142,6 +145,7 @@ def bench(
         str, typer.Option(help="Cells at a time; auto: one a core.", envvar="RLPLASTIC_WORKERS")
     ] = "auto",
     device: Device = "cpu",
+    probes: Probes = "default",
     out: Out = None,
     settings: Settings = None,
     plugin: Plugins = None,
@@ -170,6 +174,7 @@ def bench(
         seeds=_seeds(seeds),
         settings=settings or [],
         device=_device(device),
+        probes=_probes(probes),
     )
     folder = out or _default_out(env, budget)
     raise SystemExit(
@@ -188,6 +193,7 @@ def run(
     ] = False,
     budget: Budget = "small",
     device: Device = "cpu",
+    probes: Probes = "default",
     out: Out = None,
     settings: Settings = None,
     plugin: Plugins = None,
@@ -212,6 +218,7 @@ def run(
         seeds=[seed],
         settings=settings or [],
         device=_device(device),
+        probes=_probes(probes),
     )
     folder = out or _default_out(env, budget)
     raise SystemExit(work.run(request, folder, fresh=fresh, as_json=as_json))
@@ -354,6 +361,12 @@ def _workers(text: str) -> int | None:
 def _device(text: str) -> str:
     if text not in ("cpu", "cuda", "auto"):
         raise UsageError(f"--device {text!r}: write cpu, cuda or auto")
+    return text
+
+
+def _probes(text: str) -> str:
+    if text not in ("default", "full"):
+        raise UsageError(f"--probes {text!r}: write default or full")
     return text
 
 

@@ -76,6 +76,9 @@ def _names(kind: str) -> str:
     if kind == "regs":
         return _interventions()
     rows = [(f"  {e.name}", e.summary) for e in registry.entries(KINDS[kind]).values()]
+    if kind == "probes":
+        probes = registry.entries("probe").values()
+        return table((f"  {e.name}", e.traits.get("cost", "default"), e.summary) for e in probes)
     if kind != "envs":
         return table(rows)
     suites = [load_suite(name) for name in suite_files()]

@@ -30,6 +30,7 @@ class Request:
         seeds: Seed indices; empty: the budget's.
         settings: ``agent.key=value`` overrides.
         device: Torch device.
+        probes: ``full``, or ``default``: the cheap ones.
     """
 
     agents: Sequence[str]
@@ -39,6 +40,7 @@ class Request:
     seeds: Sequence[int] = ()
     settings: Sequence[str] = ()
     device: str = "cpu"
+    probes: str = "default"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +119,7 @@ def make_plan(request: Request) -> Plan:
                                 intervention=specs,
                                 replay=suite.replay,
                                 device=request.device,
+                                probes=request.probes,
                                 plugins=registry.plugins(),
                                 **{**parts, "sources": parts["sources"] | used},
                             )

@@ -313,7 +313,8 @@ class Watch:
     def _probe(self, moment: str) -> None:
         if self.agent.last_batch is None:
             return
-        for name, value in measure(self.agent).items():
+        which = "default" if moment == "during" else self.cell.probes
+        for name, value in measure(self.agent, which).items():
             if not math.isfinite(value):
                 continue  # a probe looks on: it is the learner's own gradient that ends a cell
             self.folder.row(

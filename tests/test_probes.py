@@ -16,7 +16,7 @@ from rlplastic.agents.ppo import PPO
 from rlplastic.interventions import Interventions
 from rlplastic.interventions.crelu import CReLU
 from rlplastic.interventions.layernorm import LayerNorm
-from rlplastic.probes import measure, norms, units
+from rlplastic.probes import curvature, measure, names, norms, units
 
 torch.set_num_threads(1)
 PROBES = sorted(registry.entries("probe"))
@@ -149,7 +149,7 @@ def test_all_dead_is_finite_everywhere():
         for layer in model.layers("critic"):
             layer.weights.weight.zero_()
             layer.weights.bias.fill_(-1.0)
-    found = measure(model)
+    found = measure(model, "full")
     assert set(found) == set(PROBES)
     assert all(math.isfinite(x) for x in found.values())
     assert found["dead_fraction"] == found["dormant_fraction"] == 1
@@ -177,8 +177,10 @@ def test_every_probe_is_finite_and_changes_nothing(make, members):
     parameters, generator = parameter_bytes(model), torch.get_rng_state()
     numpy_state = np.random.get_state()[1].copy()
     gradients = [None if p.grad is None else p.grad.clone() for p in model.policy.parameters()]
-    found = measure(model)
+    found = measure(model, "full")
     assert sorted(found) == PROBES
+    assert measure(model, "full") == found
+    assert sorted(measure(model)) == names() != PROBES
     assert all(math.isfinite(x) for x in found.values()), found
     assert model.policy.training
     assert parameter_bytes(model) == parameters
@@ -188,3 +190,42 @@ def test_every_probe_is_finite_and_changes_nothing(make, members):
     for p, before in zip(model.policy.parameters(), gradients, strict=True):
         assert (p.grad is None) is (before is None)
         assert before is None or torch.equal(p.grad, before)
+
+
+def explicit_hessian(model):
+    """Of the critic's loss on the last batch, entry by entry, in double precision."""
+    weights = model.scope("critic")
+    loss = model.losses(model.last_batch)("critic")["critic"]
+    first = torch.autograd.grad(loss, weights, create_graph=True)
+    flat = torch.cat([g.reshape(-1) for g in first])
+    rows = [
+        torch.cat([h.reshape(-1) for h in torch.autograd.grad(g, weights, retain_graph=True)])
+        for g in flat
+    ]
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("make", [dqn, ppo], ids=["dqn", "ppo"])
+def test_e8_the_top_eigenvalue_and_the_trace_are_those_of_the_explicit_hessian(make):
+    model = make(policy_kwargs={"net_arch": [6, 6], "activation_fn": torch.nn.Tanh})
+    hessian = explicit_hessian(model).double()
+    torch.testing.assert_close(hessian, hessian.T, rtol=1e-3, atol=1e-4)
+    top = torch.linalg.eigvalsh(hessian)[-1].item()
+    assert top > 0
+    assert value("hessian_top", model) == pytest.approx(top, rel=1e-3)
+    # the deviation of Hutchinson's estimate: sqrt(2 / samples) times the norm off the diagonal
+    off = (hessian - hessian.diag().diag()).norm().item()
+    deviation = (2 / curvature.SAMPLES) ** 0.5 * off
+    assert abs(value("hessian_trace", model) - hessian.trace().item()) < 4 * deviation
+
+
+def test_the_largest_eigenvalue_is_not_the_one_of_largest_size_and_a_diagonal_trace_is_exact():
+    weight = torch.nn.Parameter(torch.ones(3).double())
+    loss = (weight**2 * torch.tensor([-5.0, 1.0, 0.5])).sum()
+    product = curvature.hessian_product(loss, [weight])
+
+    def draw():
+        return torch.tensor([1.0, -1.0, 1.0]).double()
+
+    assert curvature.top_eigenvalue(product, draw) == pytest.approx(2, rel=1e-6)
+    assert curvature.trace(product, draw) == pytest.approx(-7)

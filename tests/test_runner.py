@@ -11,7 +11,7 @@ import pytest
 from stable_baselines3.common.logger import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rlplastic import registry, runner, store
+from rlplastic import probes, runner, store
 from rlplastic.agents.dqn import DQN
 from rlplastic.envs.schedules import phase_at
 from rlplastic.errors import UsageError
@@ -71,10 +71,24 @@ def test_the_same_cell_gives_the_same_bytes_and_probes_change_none_of_them(
     assert (done["sha256"], done["digest"]) == (again["sha256"], again["digest"])
     moments = {row["moment"] for row in rows if row["kind"] == "probe"}
     assert moments == {"before", "after", "during"}
-    monkeypatch.setattr(runner, "measure", lambda agent: {})
+    monkeypatch.setattr(runner, "measure", lambda agent, which: {})
     _, without, plain = run(cell, tmp_path / "c")
     assert plain["digest"] == done["digest"]
     assert without == [row for row in rows if row["kind"] != "probe"]
+
+
+@pytest.mark.parametrize("agent", ["dqn", "ppo"])
+def test_full_probes_stand_at_the_boundaries_only_and_change_nothing_else(agent, tmp_path):
+    cell = cell_of(agent, "sam", phases=2)
+    full = replace(cell, probes="full")
+    assert full.id == cell.id
+    _, rows, done = run(cell, tmp_path / "default")
+    _, more, same = run(full, tmp_path / "full")
+    assert same["digest"] == done["digest"]
+    costly = set(probes.names("full")) - set(probes.names())
+    assert [row for row in more if row.get("name") not in costly] == rows
+    found = {(row["name"], row["moment"]) for row in more if row.get("name") in costly}
+    assert found == {(name, moment) for name in costly for moment in ("before", "after")}
 
 
 def test_arms_of_one_seed_see_the_same_worlds_and_other_seeds_see_others():
@@ -205,7 +219,7 @@ def test_every_probe_is_finite_on_both_agents_and_named(tmp_path):
     for agent in ("dqn", "ppo"):
         _, rows, _ = run(cell_of(agent, phases=1), tmp_path / agent)
         names = {row["name"] for row in rows if row["kind"] == "probe"}
-        assert names == set(registry.entries("probe"))
+        assert names == set(probes.names())
 
 
 def test_random_play_is_recorded_like_an_agent(tmp_path):

@@ -1,8 +1,9 @@
 """Measurements of the critic while it trains. A probe never changes training.
 
 A probe is a function with the decorator ``@probe("name")`` that takes an agent and the minibatch
-it was last trained on, and returns a number. It draws nothing from any generator, leaves ``.grad``
-alone, and puts back what it touches. To add one: one function in its family's file here.
+it was last trained on, and returns a number. It draws nothing from the global generators, leaves
+``.grad`` alone, and puts back what it touches. To add one: one function in its family's file here.
+A costly one says ``@probe("name", cost="full")``: it is measured at the shifts only, on request.
 """
 
 from __future__ import annotations
@@ -19,14 +20,23 @@ class Probe(Protocol):
         """The measurement, a finite number unless the network is not finite."""
 
 
-def measure(agent: Any) -> dict[str, float]:
-    """Every probe's value on the agent's last minibatch, by name."""
+def names(which: str = "default") -> list[str]:
+    """The cheap probes, or all of them."""
+    return [
+        name
+        for name, entry in registry.entries("probe").items()
+        if which == "full" or entry.traits.get("cost", "default") == "default"
+    ]
+
+
+def measure(agent: Any, which: str = "default") -> dict[str, float]:
+    """Value of the cheap probes, or of all, on the agent's last minibatch, by name."""
     training = agent.policy.training
     agent.policy.set_training_mode(False)
     try:
         return {
-            name: float(entry.load()(agent, agent.last_batch))
-            for name, entry in registry.entries("probe").items()
+            name: float(registry.load("probe", name)(agent, agent.last_batch))
+            for name in names(which)
         }
     finally:
         agent.policy.set_training_mode(training)
