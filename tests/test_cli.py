@@ -23,9 +23,9 @@ from rlplastic import cli, registry, store
 HEAVY = ("torch", "gymnasium", "stable_baselines3", "ale_py", "tensorboard")
 FLAGS = {
     "": "--version --install-completion --show-completion --help",
-    "bench": "--env --env-id --agent --algo --reg --budget --seeds --seed --workers --device --out "
+    "bench": "--env --env-id --agent --algo --reg --budget --seeds --seed --workers --device --probes --out "
     "--set --plugin --dry-run --quiet --help",
-    "run": "--env --env-id --agent --algo --reg --seed --fresh --budget --device --out --set "
+    "run": "--env --env-id --agent --algo --reg --seed --fresh --budget --device --probes --out --set "
     "--plugin --json --help",
     "ls": "--plugin --help",
     "status": "--help",
@@ -186,6 +186,7 @@ REFUSED = [
     ([*BENCH, "--workers", "0"], "--workers '0'"),
     ([*BENCH, "--workers", "many"], "--workers 'many'"),
     ([*BENCH, "--device", "gpu"], "cpu, cuda or auto"),
+    ([*BENCH, "--probes", "all"], "default or full"),
     ([*BENCH, "--set", "learning_rate=1"], "agent.key=value"),
     ([*BENCH, "--set", "dqn.learning_rat=1"], "Did you mean 'learning_rate'?"),
     ([*BENCH, "--set", "dqn.learning_rate=fast"], "learning_rate = 'fast'"),
