@@ -13,6 +13,7 @@ from rlplastic.metrics.predict import _pairs, association, predictors, rank_corr
 from rlplastic.metrics.study import Study
 from rlplastic.metrics.summary import summarise
 from rlplastic.reading import read
+from rlplastic.report import write_report
 
 
 @given(st.lists(st.tuples(st.integers(-5, 5), st.integers(-5, 5)), min_size=4, max_size=30))
@@ -106,3 +107,13 @@ def test_the_probe_of_a_phases_end_stands_beside_the_gap_of_the_next(tmp_path):
     assert (probes == 10.0 + np.arange(study.num_phases - 1)).all()
     for row, seed in zip(gaps, seeds, strict=True):
         assert (row == study.score("gap", task, agent, "none", seed)).all()
+
+
+def test_two_seeds_say_nothing_and_the_page_says_so(tmp_path):
+    folder = write_results(tmp_path, seeds=2)
+    study = Study(read(folder))
+    agent = study.results.agents[0]
+    assert predictors(study, summarise(study, agent)).rows == []
+    write_report(folder)
+    for page in ("report.html", "report.md"):
+        assert "it takes three complete seeds" in (folder / page).read_text()

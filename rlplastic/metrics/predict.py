@@ -19,7 +19,7 @@ from rlplastic.record import FloatArray
 
 FEWEST_SEEDS = 3
 RESAMPLES = 2_000
-NOTHING = f"n/a: fewer than {FEWEST_SEEDS} seeds, or no change"
+NOTHING = "n/a: no change"
 
 
 def rank_correlation(left: FloatArray, right: FloatArray) -> FloatArray:
@@ -66,19 +66,19 @@ def association(
 
 
 def predictors(study: Study, summary: Summary) -> Table:
-    """For each probe and arm, its rank correlation with the gap of the phase that follows."""
+    """For each probe and arm, its rank correlation with the gap of the phase that follows.
+
+    Without rows where no task has `FEWEST_SEEDS` seeds.
+    """
     names = sorted({p.name for r in study.results.of(agent=summary.agent) for p in r.probes})
     arms = [arm.reg for arm in summary.arms]
     rng = np.random.default_rng(SEED)
     rows = []
     for name in names:
-        row = [name]
-        for arm in arms:
-            found = association(_pairs(study, summary, name, arm), rng)
-            row.append(
-                "n/a: too few seeds or no change" if found is None else show(found, signed=True)
-            )
-        rows.append(row)
+        found = [association(_pairs(study, summary, name, arm), rng) for arm in arms]
+        if any(found):
+            cells = [NOTHING if one is None else show(one, signed=True) for one in found]
+            rows.append([name, *cells])
     return Table(head=["probe", *arms], rows=rows)
 
 
