@@ -204,7 +204,7 @@ def normalise_features(policy: nn.Module) -> None:
     paths = [(n.features_extractor, n.q_net) for n in networks if n is not None]
     if not paths:
         extractors = [getattr(policy, f"{prefix}_features_extractor") for prefix in ("pi", "vf")]
-        nets = (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net)  # type: ignore
+        nets = (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net)  # type: ignore[union-attr]
         paths = list(zip(extractors, nets, strict=True))
     for path in paths:
         hidden = [found for module in reversed(path) for found in reversed(_hidden(module))]

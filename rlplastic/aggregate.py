@@ -266,19 +266,32 @@ def sign_flip(differences: FloatArray, rng: np.random.Generator) -> float:
         rng: Used above 16 seeds only.
     """
     by_seed = differences.mean(axis=1)
-    seeds = len(by_seed)
-    if seeds == 0:
+    if not len(by_seed):
         return float("nan")
-    exact = seeds <= EXACT_FLIPS
-    if exact:
+    return float(sign_flips(by_seed[:, None], rng)[0])
+
+
+def sign_flips(
+    studies: FloatArray, rng: np.random.Generator, exact: int | None = None, flips: int = FLIPS
+) -> FloatArray:
+    """The p-value of `sign_flip` for many studies at a time.
+
+    Args:
+        studies: Differences [seeds x studies], at least one seed.
+        rng: Used above `exact` seeds only.
+        exact: Seeds up to which all assignments are enumerated; `EXACT_FLIPS` unless given.
+        flips: Assignments that are drawn above.
+    """
+    seeds = len(studies)
+    every = seeds <= (EXACT_FLIPS if exact is None else exact)
+    if every:
         bits = np.arange(2**seeds)[:, None] >> np.arange(seeds) & 1
     else:
-        bits = rng.integers(2, size=(FLIPS, seeds))
-    flipped = np.abs((1 - 2 * bits) @ by_seed)
-    observed = abs(by_seed.sum())
-    tolerance = 1e-12 * np.abs(by_seed).sum()  # equal sums may differ in their last bit
-    extreme = int((flipped >= observed - tolerance).sum())
-    return extreme / len(flipped) if exact else (extreme + 1) / (FLIPS + 1)
+        bits = rng.integers(2, size=(flips, seeds))
+    flipped = np.abs((1.0 - 2.0 * bits) @ studies)
+    tolerance = 1e-12 * np.abs(studies).sum(axis=0)  # equal sums may differ in their last bit
+    extreme = (flipped >= np.abs(studies.sum(axis=0)) - tolerance).sum(axis=0)
+    return np.asarray(extreme / len(bits) if every else (extreme + 1) / (flips + 1))
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rlplastic.aggregate import effect_size
+from rlplastic.aggregate import effect_size, sign_flips
 from rlplastic.listing import table
 from rlplastic.metrics.study import Study
 from rlplastic.metrics.summary import SEED, Score, Summary, show, summarise
@@ -49,15 +49,7 @@ def power(differences: FloatArray, seeds: int, rng: np.random.Generator) -> floa
     center = differences.mean()
     spread = center + (differences - center) * np.sqrt(known / (known - 1))
     studies = spread[rng.integers(known, size=(seeds, STUDIES))]
-    exact = seeds <= EXACT_FLIPS
-    if exact:
-        bits = np.arange(2**seeds)[:, None] >> np.arange(seeds) & 1
-    else:
-        bits = rng.integers(2, size=(FLIPS, seeds))
-    sums = np.abs((1.0 - 2.0 * bits) @ studies)
-    tolerance = 1e-12 * np.abs(studies).sum(axis=0)  # equal sums may differ in their last bit
-    extreme = (sums >= np.abs(studies.sum(axis=0)) - tolerance).sum(axis=0)
-    p = extreme / len(bits) if exact else (extreme + 1) / (FLIPS + 1)
+    p = sign_flips(studies, rng, EXACT_FLIPS, FLIPS)
     return float((p < SIGNIFICANT).mean())
 
 
