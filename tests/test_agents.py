@@ -315,19 +315,10 @@ def test_a_dropout_mask_is_the_same_in_both_passes():
 
 @pytest.mark.parametrize("algorithm", [DQN, PPO])
 def test_fused_adam_and_channels_last_change_no_number_beyond_rounding(algorithm):
-    class Frames(gymnasium.ObservationWrapper):
-        def __init__(self, env):
-            super().__init__(env)
-            self.observation_space = gymnasium.spaces.Box(0, 255, (4, 36, 36), np.uint8)
-
-        def observation(self, observation):
-            scaled = np.clip(observation * 40 + 128, 0, 255).astype(np.uint8)
-            return np.repeat(scaled[:, None], 36 * 36, axis=1).reshape(4, 36, 36)
-
     settings = DQN_SETTINGS if algorithm is DQN else PPO_SETTINGS
     models = []
     for fused in (False, True):
-        venv = make_vec_env(lambda: Frames(gymnasium.make("CartPole-v1")), seed=0)
+        venv = make_vec_env(lambda: Stacked(gymnasium.make("CartPole-v1")), seed=0)
         kwargs = {"optimizer_kwargs": {"fused": fused, "eps": 1e-5}}
         models.append(
             algorithm(
