@@ -65,7 +65,7 @@ def _interventions() -> str:
     """Name, gradients per update, what it needs, and one line of each."""
     rows = [("  reg", "gradients", "agents", "told of shifts", "")]
     for entry in registry.entries("intervention").values():
-        cost, agents = entry.traits.get("cost", 1.0), entry.traits.get("agents", ())
+        cost, agents = entry.cost(), entry.traits.get("agents", ())
         told = "yes" if entry.traits.get("oracle") else ""
         fits = ", ".join(agents) or "all"
         rows.append((f"  {entry.name}", f"{cost:g}", fits, told, entry.summary))

@@ -30,7 +30,7 @@ import importlib.util
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -82,6 +82,15 @@ class Entry:
     def summary(self) -> str:
         """The first line of the docstring."""
         return self.doc.partition("\n")[0].strip()
+
+    def cost(self, options: Mapping[str, Any] | None = None) -> float:
+        """Gradient evaluations per update of an intervention with these options, none = 1.
+
+        One that acts at each `every`-th update costs 1 + (cost - 1) / every on average.
+        """
+        defaults = {f.name: ast.literal_eval(f.default) for f in self.fields if f.name == "every"}
+        every = {**defaults, **(options or {})}.get("every", 1)
+        return 1.0 + (float(self.traits.get("cost", 1.0)) - 1.0) / float(every)
 
     def load(self) -> Any:
         """Import the file and return the implementation."""

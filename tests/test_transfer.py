@@ -9,6 +9,7 @@ import pytest
 import synthetic_records as synthetic
 from test_metrics import case, flat
 
+from rlplastic import registry
 from rlplastic.metrics import compute, tables, transfer
 from rlplastic.metrics.score import performance
 from rlplastic.metrics.study import Study
@@ -131,3 +132,18 @@ def test_the_cost_of_an_arm_is_what_its_intervention_declares(tmp_path):
     assert study.case("Cart-observation", "ppo", "sam+fresh", 0).cost == 2.0
     table = tables.cost(study, summarise(study, "ppo"))
     assert [row[3] for row in table.rows] == ["1.00", "n/a: cost not known", "2.00"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "cost"),
+    [
+        ("sam", {}, 2.0),
+        ("sam", {"every": 4}, 1.25),
+        ("looksam", {}, 1.2),
+        ("looksam", {"every": 1}, 2.0),
+        ("redo", {"every": 10}, 1.0),
+        ("none", {}, 1.0),
+    ],
+)
+def test_an_intervention_that_acts_now_and_then_costs_less(name, options, cost):
+    assert registry.find("intervention", name).cost(options) == pytest.approx(cost)

@@ -93,7 +93,8 @@ class Intervention:
     Attributes:
         oracle: True if it must be told when the world shifts.
         agents: Agents it fits; empty: all.
-        cost: Gradient evaluations per update, relative to none.
+        cost: Gradient evaluations, relative to none, of an update at which it acts: every one, or
+            each `every`-th where it has that option.
     """
 
     oracle: ClassVar[bool] = False

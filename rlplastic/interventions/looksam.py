@@ -37,7 +37,7 @@ class LookSAM(Intervention):
         scope: Parameters that are perturbed.
     """
 
-    cost: ClassVar[float] = 1.2
+    cost: ClassVar[float] = 2.0
 
     rho: Annotated[float, Ge(0)] = 0.05
     alpha: Annotated[float, Ge(0)] = 0.2

@@ -101,9 +101,9 @@ class Study:
         Parts of a composition multiply: at most one of them may say how gradients are made.
         """
         cells = [r.cell for r in self.results.of(agent=agent) if r.reg == reg]
-        names = {str(part["name"]) for cell in cells for part in cell.get("intervention", ())}
+        parts = {str(part["name"]): part for c in cells for part in c.get("intervention", ())}
         known = registry.entries("intervention")
-        costs = [known[n].traits.get("cost", 1.0) if n in known else np.nan for n in sorted(names)]
+        costs = [known[n].cost(parts[n]) if n in known else np.nan for n in sorted(parts)]
         return float(np.prod(costs))
 
     def _score(self, metric: str, task: str, agent: str, arm: str, seed: int) -> FloatArray:
