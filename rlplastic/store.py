@@ -8,6 +8,7 @@ Layout of a results folder::
         header.json                              resolved configuration and provenance
         rows.jsonl                               episodes, phases, probes: append-only
         timing.jsonl                             wall clock, kept apart so that rows compare by byte
+        checkpoint/                              while it runs: where it can go on
         tensorboard/                             event files
         done.json | failed.json                  the end, with the reason
       report.html  report.md  results.csv
@@ -24,10 +25,9 @@ import os
 import shutil
 import tempfile
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-
-from filelock import FileLock, Timeout
 
 from rlplastic.errors import UsageError
 
@@ -35,17 +35,18 @@ SCHEMA = 1
 FINISHED = ("done", "diverged")
 
 
-class Locked(Exception):
-    """Another process is running cells in this folder."""
-
-
 def write_text(path: Path, text: str) -> Path:
     """Write a file so that a reader sees the old one or the new one, never a part."""
+    return write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """As `write_text`. When it returns, the file is on the disk under its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         umask = os.umask(0)
@@ -83,57 +84,85 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-def lock(folder: Path) -> FileLock:
-    """Hold a results folder; the lock ends with its process, however that ends.
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """How far a record is: what is behind it is made again when the cell goes on from here.
 
-    Raises:
-        Locked: another process holds it.
-        UsageError: nothing can be written there.
+    Attributes:
+        rows: Number of rows.
+        bytes: Length of ``rows.jsonl``.
+        sha256: Of those bytes.
+        timing_bytes: Length of ``timing.jsonl``.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        guard = FileLock(folder / ".lock")
-        guard.acquire(timeout=0.5)  # longer than `is_locked` holds it
-    except Timeout:
-        raise Locked(f"{folder}: another rlplastic process is running cells here") from None
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
-    return guard
 
-
-def is_locked(folder: Path) -> bool:
-    """True if a process is running cells in this folder; writes nothing."""
-    if not (folder / ".lock").exists():
-        return False
-    guard = FileLock(folder / ".lock")
-    try:
-        guard.acquire(timeout=0)
-    except Timeout:
-        return True
-    except OSError:  # a folder that may only be read
-        return False
-    guard.release()
-    return False
+    rows: int
+    bytes: int
+    sha256: str
+    timing_bytes: int
 
 
 class CellFolder:
-    """The writing side of one cell. A cell that is started again starts from nothing."""
+    """The writing side of one cell."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def begin(self, header: dict[str, Any]) -> None:
-        """Drop what an interrupted attempt left, write the header, open the rows."""
-        if status_of(self.path) in FINISHED:
-            raise UsageError(f"{self.path}: this cell is finished and is not touched again")
+        """Drop what an interrupted attempt left, write the header, open the rows.
+
+        Raises:
+            UsageError: the cell is finished already.
+        """
+        self._refuse_finished()
         if self.path.exists():
             shutil.rmtree(self.path)
         self.path.mkdir(parents=True)
         write_json(self.path / "header.json", header)
         self._hash = hashlib.sha256()
         self._count = 0
-        self._rows: IO[str] = (self.path / "rows.jsonl").open("x", encoding="utf-8", newline="\n")
-        self._timing: IO[str] = (self.path / "timing.jsonl").open("x", encoding="utf-8")
+        self._open("x")
+        _sync_folder(self.path)
+
+    def go_on(self, mark: Mark) -> None:
+        """Cut the record off where it was at a checkpoint, and append from there.
+
+        Raises:
+            UsageError: the cell is finished already.
+        """
+        self._refuse_finished()
+        for name, length in (("rows.jsonl", mark.bytes), ("timing.jsonl", mark.timing_bytes)):
+            os.truncate(self.path / name, length)
+        (self.path / "failed.json").unlink(missing_ok=True)
+        self._hash = hashlib.sha256((self.path / "rows.jsonl").read_bytes())
+        self._count = mark.rows
+        self._open("a")
+
+    def check(self, mark: Mark) -> None:
+        """ValueError if the record does not begin with what it was at a mark."""
+        with (self.path / "rows.jsonl").open("rb") as file:
+            content = file.read(mark.bytes)
+        if len(content) != mark.bytes or hashlib.sha256(content).hexdigest() != mark.sha256:
+            raise ValueError("rows.jsonl is not the record that it goes on from")
+        if (self.path / "timing.jsonl").stat().st_size < mark.timing_bytes:
+            raise ValueError("timing.jsonl is shorter than it was")
+
+    def mark(self) -> Mark:
+        """How far the record is, after all of it has been brought to the disk."""
+        self.flush()
+        return Mark(
+            rows=self._count,
+            bytes=os.fstat(self._rows.fileno()).st_size,
+            sha256=self._hash.hexdigest(),
+            timing_bytes=os.fstat(self._timing.fileno()).st_size,
+        )
+
+    def _refuse_finished(self) -> None:
+        if status_of(self.path) in FINISHED:
+            raise UsageError(f"{self.path}: this cell is finished and is not touched again")
+
+    def _open(self, mode: str) -> None:
+        self._rows: IO[str] = (self.path / "rows.jsonl").open(mode, encoding="utf-8", newline="\n")
+        self._timing: IO[str] = (self.path / "timing.jsonl").open(mode, encoding="utf-8")
 
     @property
     def tensorboard(self) -> Path:
@@ -182,3 +211,10 @@ def status_of(path: Path) -> str:
     if (path / "failed.json").exists():
         return "failed"
     return "unfinished" if (path / "header.json").exists() else "pending"
+
+
+def failed_since(path: Path, time: float) -> bool:
+    """True if a cell has failed after this time (seconds since the epoch)."""
+    with suppress(OSError):
+        return (path / "failed.json").stat().st_mtime >= time
+    return False
