@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -155,8 +154,7 @@ class Checkpoints:
 
     def discard(self) -> None:
         """Remove all of them: the cell has ended, or they do not fit it."""
-        with suppress(FileNotFoundError):
-            shutil.rmtree(self.path)
+        store.remove(self.path)
 
     def _check(
         self, checkpoint: Checkpoint, identity: Mapping[str, Any], setting: Mapping[str, Any]
@@ -193,7 +191,7 @@ class Checkpoints:
                 kept |= {path.name, *(p.name for p in Checkpoint.of(_small_json(path)).parts)}
         for path in self.path.iterdir():
             if path.name not in kept:
-                path.unlink()
+                store.remove(path)
 
 
 def _small_json(path: Path) -> dict[str, Any]:

@@ -30,7 +30,6 @@ def plan(folder: Path) -> FileLock:
         UsageError: nothing can be written there.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         guard = FileLock(folder / ".lock")
         guard.acquire(timeout=PATIENCE)
     except Timeout:
@@ -47,7 +46,6 @@ def claim(folder: Path, cell: str) -> FileLock | None:
     """
     guard = FileLock(_place(folder, cell))
     try:
-        (folder / ".locks").mkdir(parents=True, exist_ok=True)
         guard.acquire(timeout=BRIEF)
     except Timeout:
         return None

@@ -174,12 +174,6 @@ def test_a_worker_has_one_thread_a_library_and_does_not_hear_ctrl_c(tmp_path: Pa
             seen["server"] = proc_status(server())["Threads"]
             os.kill(pid, signal.SIGINT)
             self.moves.append((cell.id, phase, step))
-
-    def left(self, cell: Cell) -> None:
-        self.began_in.remove(cell.id)
-
-    def noted(self, cell: Cell, text: str) -> None:
-        self.notes.append((cell.id, text))
             if len(self.moves) == 2:  # it has survived the first
                 raise Enough
 
