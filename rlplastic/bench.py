@@ -135,9 +135,18 @@ def execute(
     """
     with locks.plan(folder):
         write_plan(plan, folder)
+        tidy(plan, folder)
     left = pool.unfinished(plan.cells, folder)
     with progress.display_for(left, out or sys.stdout, quiet=quiet) as display:
         return pool.run_cells(plan.cells, folder, workers, display, limits)
+
+
+def tidy(plan: Plan, folder: Path) -> None:
+    """Remove what killed processes left: half-written files, checkpoints of finished cells."""
+    store.sweep(folder, older=60.0)  # younger ones may be another process's report
+    for cell in plan.cells:
+        if store.status_of(folder / cell.id) in store.FINISHED:
+            store.remove(folder / cell.id / "checkpoint")
 
 
 # -- before --------------------------------------------------------------------------------------

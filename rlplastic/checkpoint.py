@@ -63,7 +63,10 @@ class Checkpoint:
 
     @staticmethod
     def of(values: Mapping[str, Any]) -> Checkpoint:
-        """From JSON; KeyError, TypeError or ValueError if it is not one."""
+        """From JSON; KeyError, TypeError or ValueError if it is not what was written."""
+        content = {key: value for key, value in values.items() if key != "sha256"}
+        if store.digest(content) != values["sha256"]:
+            raise ValueError("is not the file that was written (SHA-256)")
         names = ("first", "phase", "updates")
         return Checkpoint(
             **{name: int(values[name]) for name in names},
@@ -123,7 +126,8 @@ class Checkpoints:
         replays = [part for part in written if part.name.endswith(".replay")]
         whole = {**checkpoint.__dict__, "parts": (*states, *earlier, *replays)}
         checkpoint = Checkpoint(**whole)
-        store.write_json(self.path / f"{name}.json", asdict(checkpoint))
+        values = asdict(checkpoint)
+        store.write_json(self.path / f"{name}.json", {**values, "sha256": store.digest(values)})
         self._forget_old()
         return checkpoint
 

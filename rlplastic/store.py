@@ -24,7 +24,9 @@ import json
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -42,23 +44,33 @@ def write_text(path: Path, text: str) -> Path:
 
 def write_bytes(path: Path, content: bytes) -> Path:
     """As `write_text`. When it returns, the file is on the disk under its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(temporary).unlink()
-        raise
-    _sync_folder(path.parent)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(temporary).chmod(0o666 & ~umask)
+            Path(temporary).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(temporary).unlink()
+            raise
+        _sync_folder(path.parent)
     return path
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the system name the file: a full disk is found out by a `write` that does not."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, value: Any) -> Path:
@@ -73,6 +85,14 @@ def remove(path: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def sweep(folder: Path, older: float = 0.0) -> None:
+    """Remove the temporary files that a killed `write_bytes` left, if so many seconds old."""
+    for path in folder.glob(".*.*"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime >= older:
+                path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -123,8 +143,7 @@ class CellFolder:
             UsageError: the cell is finished already.
         """
         self._refuse_finished()
-        if self.path.exists():
-            shutil.rmtree(self.path)
+        remove(self.path)
         self.path.mkdir(parents=True)
         write_json(self.path / "header.json", header)
         self._hash = hashlib.sha256()
@@ -141,7 +160,8 @@ class CellFolder:
         self._refuse_finished()
         for name, length in (("rows.jsonl", mark.bytes), ("timing.jsonl", mark.timing_bytes)):
             os.truncate(self.path / name, length)
-        (self.path / "failed.json").unlink(missing_ok=True)
+        remove(self.path / "failed.json")
+        sweep(self.path)
         self._hash = hashlib.sha256((self.path / "rows.jsonl").read_bytes())
         self._count = mark.rows
         self._open("a")
@@ -181,19 +201,22 @@ class CellFolder:
     def row(self, **values: Any) -> None:
         """Append one row; it reaches the disk at the next `flush`."""
         line = json.dumps(values, separators=(",", ":"), allow_nan=False) + "\n"
-        self._rows.write(line)
+        with naming(self.path / "rows.jsonl"):
+            self._rows.write(line)
         self._hash.update(line.encode())
         self._count += 1
 
     def timing(self, **values: Any) -> None:
         """Append one line of wall-clock figures."""
-        self._timing.write(json.dumps(values, separators=(",", ":")) + "\n")
+        with naming(self.path / "timing.jsonl"):
+            self._timing.write(json.dumps(values, separators=(",", ":")) + "\n")
 
     def flush(self) -> None:
         """Bring all rows so far to the disk."""
         for file in (self._rows, self._timing):
-            file.flush()
-            os.fsync(file.fileno())
+            with naming(Path(file.name)):
+                file.flush()
+                os.fsync(file.fileno())
 
     def finish(self, status: str, **facts: Any) -> None:
         """Write the end marker: from here on the cell counts and is never touched again."""
