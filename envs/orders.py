@@ -30,7 +30,9 @@ def number_of(places: int, moved: int) -> int | None:
     """
     if places > _COUNTED:
         return None
-    deranged = sum((-1) ** k * math.factorial(moved) // math.factorial(k) for k in range(moved + 1))
+    deranged = 1  # D(n) = n D(n - 1) + (-1)^n
+    for n in range(1, moved + 1):
+        deranged = n * deranged + (1 if n % 2 == 0 else -1)
     return math.comb(places, moved) * deranged
 
 

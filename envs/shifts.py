@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -49,7 +49,7 @@ from rlplastic.envs.schedules import Schedule, worlds_of
 from rlplastic.errors import UsageError
 
 _CONTENT = 0x5348494654  # keeps the draws of contents apart from the seeds of resets
-_ATTEMPTS = 1000
+_ATTEMPTS = 20_000  # enough to find the last of some thousand contents
 _FAR = 1e3  # stands for infinity where a shift is tried
 _KEPT = 4  # contents kept in memory: it must not grow with the number of phases
 
@@ -119,6 +119,14 @@ class Shift:
             one = self._content(int(world[0]))
             return np.broadcast_to(one, (len(world), *one.shape))
         return np.stack([self._content(int(index)) for index in world])
+
+    def each(self, world: Array) -> Iterator[tuple[Array, Array | slice]]:
+        """The content of each distinct world, and the rows in it."""
+        if (world == world[0]).all():
+            yield self._content(int(world[0])), slice(None)
+            return
+        for index in np.unique(world):
+            yield self._content(int(index)), np.flatnonzero(world == index)
 
     def _content(self, world: int) -> Array:
         contents: OrderedDict[int, Array] = self.__dict__["_contents"]

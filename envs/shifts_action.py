@@ -55,7 +55,8 @@ class ActionPermutation(Shift):
         space = self.base.action_space
         assert isinstance(space, spaces.Discrete)
         order, rows = self.content(world), np.arange(len(action))
-        return (order[rows, action - space.start] + space.start).astype(action.dtype)
+        done: Array = order[rows, action - space.start] + space.start
+        return done.astype(action.dtype)
 
 
 @shift("sticky")

@@ -17,10 +17,16 @@ from rlplastic.envs.moments import Draws, Moment
 from rlplastic.envs.schedules import Cyclic, Listed
 from rlplastic.envs.shifts import Shift
 from rlplastic.envs.shifts_action import ActionInversion, ActionPermutation, DeadAction, Sticky
+from rlplastic.envs.shifts_images import Blur, Brightness, Channels, Occlusion, Pixels, Rotations
+from rlplastic.envs.shifts_observation import Permutation, Scale
+from rlplastic.envs.shifts_reward import RewardDelay, RewardNoise, RewardOffset, Sparse
+from rlplastic.envs.shifts_sensor import Delay, Dropout, Noise
 from rlplastic.envs.stream import Stream
 from rlplastic.errors import UsageError
 
 Box, Discrete = gymnasium.spaces.Box, gymnasium.spaces.Discrete
+FRAMES = Box(0, 255, (3, 6, 6), np.uint8)
+ONE, TWO = np.ones(1, int), np.full(1, 2)
 
 
 class Tape(Copies):
@@ -178,6 +184,295 @@ def test_a_phase_begun_draws_what_the_phase_come_to_does():
         np.testing.assert_array_equal(a[0], b[0])
 
 
+# Vectors
+
+
+def test_features_are_permuted_by_the_worlds_order_within_the_union_of_their_bounds():
+    low, high = np.array([-1, -2, 0, 0], np.float32), np.array([1, 2, 9, np.inf], np.float32)
+    base = Tape(shows=Box(low, high))
+    for share, worlds, moved in ((1.0, 10, 4), (0.5, 7, 2)):
+        bound = bind(Permutation(share=share), base)
+        assert bound.worlds == worlds
+        given = np.array([[0.5, 1.5, 7.0, 100.0]], np.float32)
+        for world in range(1, worlds):
+            seen = bound.observation(given, np.array([world]))
+            assert seen.dtype == np.float32
+            assert sorted(seen[0]) == sorted(given[0])
+            assert (seen != given).sum() == moved
+            np.testing.assert_array_equal(seen[0], given[0][bound.content(np.array([world]))[0]])
+            assert bound.space(base.observation_space).contains(seen[0])
+    assert bound.space(base.observation_space) == Box(-2.0, np.inf, (4,), np.float32)
+
+
+def test_scaled_observations_by_hand_and_their_spread():
+    bound = bind(Scale(sigma=0.5))
+    factors = bound.content(ONE)[0]
+    seen = bound.observation(np.array([[1.0, -4.0], [0.0, 2.0]], np.float32), np.ones(2, int))
+    np.testing.assert_allclose(
+        seen, [[factors[0], -4 * factors[1]], [0, 2 * factors[1]]], rtol=1e-6
+    )
+    assert seen.dtype == np.float32
+    logs = np.log([bound.content(np.array([world]))[0] for world in range(1, 1500)])
+    assert np.mean(logs) == pytest.approx(0.0, abs=0.03)
+    assert np.std(logs) == pytest.approx(0.5, abs=0.02)
+
+
+def test_noise_on_vectors_has_the_spread_of_each_dimension():
+    base = Tape(2)
+    base.spread = np.array([1.0, 10.0])
+    stream = stream_of(base, Noise(sigma=0.2), seed=1)
+    stream.reset()
+    seen = np.stack([obs - base.show() for obs, *_ in steps(stream, 3000)])
+    np.testing.assert_allclose(seen.std(axis=(0, 1)), [0.2, 2.0], rtol=0.05)
+    np.testing.assert_allclose(seen.mean(axis=(0, 1)), [0, 0], atol=0.12)
+    flat = seen[..., 0]
+    assert abs(np.corrcoef(flat[:, 0], flat[:, 1])[0, 1]) < 0.08  # copies
+    assert abs(np.corrcoef(flat[1:, 0], flat[:-1, 0])[0, 1]) < 0.08  # steps
+
+
+# Images
+
+
+def test_noise_on_bytes_is_gaussian_cut_at_the_ends():
+    base = Tape(1, shows=Box(0, 255, (1, 40, 40), np.uint8))
+    bound = bind(Noise(sigma=0.1), base)
+    moves = bound.observation(np.full((1, 1, 40, 40), 128, np.uint8), ONE).astype(int) - 128
+    assert moves.std() == pytest.approx(25.5, rel=0.06)
+    assert abs(moves.mean()) < 2
+    assert np.mean(np.abs(moves) < 25.5) == pytest.approx(0.683, abs=0.04)
+    for end in (0, 255):
+        seen = bound.observation(np.full((1, 1, 40, 40), end, np.uint8), ONE)
+        assert seen.dtype == np.uint8
+        assert np.mean(seen == end) == pytest.approx(0.5, abs=0.05)  # no byte goes round
+
+
+@pytest.mark.parametrize("shift", [Pixels(), Pixels(share=0.1), Channels(), Rotations()])
+def test_images_whose_parts_change_place_lose_nothing(shift):
+    base = Tape(shows=FRAMES)
+    bound = bind(shift, base)
+    frames = np.arange(2 * 108, dtype=np.uint8).reshape(2, 3, 6, 6)
+    seen = bound.observation(frames, np.array([1, 2]))
+    assert seen.dtype == np.uint8
+    assert not np.array_equal(seen, frames)
+    for one, two in zip(seen, frames, strict=True):
+        np.testing.assert_array_equal(np.sort(one, axis=None), np.sort(two, axis=None))
+        if not isinstance(shift, Channels):  # within each channel, in the same way
+            np.testing.assert_array_equal(one[1].astype(int) - one[0], 36)
+
+
+def test_the_share_of_pixels_is_the_share_that_moves():
+    base = Tape(shows=FRAMES)
+    frames = np.arange(108, dtype=np.uint8).reshape(1, 3, 6, 6)
+    for share, moved in ((1.0, 36), (0.25, 9), (0.01, 2)):
+        seen = bind(Pixels(share=share), base).observation(frames, ONE)
+        assert (seen != frames).sum() == 3 * moved
+
+
+def test_channels_by_hand():
+    bound = bind(Channels(), Tape(shows=FRAMES))
+    assert bound.worlds == 3  # both cycles of three
+    frames = np.arange(3, dtype=np.uint8).reshape(1, 3, 1, 1) * np.ones((1, 3, 6, 6), np.uint8)
+    seen = [bound.observation(frames, world)[0, :, 2, 2].tolist() for world in (ONE, TWO)]
+    assert sorted(seen) == [[1, 2, 0], [2, 0, 1]]
+
+
+def test_rotations_are_quarters_to_the_left_and_four_are_none():
+    bound = bind(Rotations(), Tape(shows=Box(0, 255, (1, 2, 2), np.uint8)))
+    frames = np.array([[[[1, 2], [3, 4]]]], np.uint8)
+    turned = [bound.observation(frames, np.array([w]))[0, 0].tolist() for w in (1, 2, 3)]
+    assert turned == [[[2, 4], [1, 3]], [[4, 3], [2, 1]], [[3, 1], [4, 2]]]
+    for _ in range(4):
+        frames = bound.observation(frames, ONE)
+    assert frames[0, 0].tolist() == [[1, 2], [3, 4]]
+
+
+def test_brightness_is_monotone_loses_levels_and_says_so():
+    base = Tape(shows=FRAMES)
+    bound = bind(Brightness(), base)
+    tables = np.array([bound.content(np.array([world]))[0] for world in range(1, 400)])
+    assert (np.diff(tables.astype(int), axis=1) >= 0).all()
+    kept = [len(np.unique(table)) for table in tables]
+    assert min(kept) >= 148  # as its description says
+    assert min(kept) < 200
+    frames = np.arange(108, dtype=np.uint8).reshape(1, 3, 6, 6)
+    np.testing.assert_array_equal(bound.observation(frames, ONE), tables[0][frames])
+    only = bind(Brightness(brightness=0.2, contrast=1.0), base)
+    assert only.worlds == 103
+    moves = [only.content(np.array([w]))[0][128] - 128.0 for w in range(1, 103)]
+    assert sorted(moves) == [*range(-51, 0), *range(1, 52)]
+
+
+def test_occlusion_hides_a_rectangle_of_its_size_in_every_place():
+    bound = bind(Occlusion(share=0.5), Tape(shows=FRAMES))
+    assert bound.worlds == 1 + 16
+    frames = np.full((1, 3, 6, 6), 9, np.uint8)
+    found = set()
+    for world in range(1, 17):
+        hidden = bound.observation(frames, np.array([world])) == 127
+        assert hidden.sum() == 3 * 9
+        _, _, down, across = np.nonzero(hidden)
+        assert (np.ptp(down), np.ptp(across)) == (2, 2)
+        found.add((down.min(), across.min()))
+    assert len(found) == 16
+    assert (frames == 9).all()
+
+
+def test_blur_by_hand():
+    base = Tape(shows=Box(0, 255, (1, 4, 4), np.uint8))
+    frames = np.zeros((1, 1, 4, 4), np.uint8)
+    frames[0, 0, 1, 1] = 160
+    seen = bind(Blur(passes=1), base).observation(frames, ONE)
+    assert seen[0, 0].tolist() == [
+        [10, 20, 10, 0],
+        [20, 40, 20, 0],
+        [10, 20, 10, 0],
+        [0, 0, 0, 0],
+    ]
+    frames[:] = 255  # the largest sum does not overflow, and the edge is repeated
+    assert (bind(Blur(passes=9), base).observation(frames, ONE) == 255).all()
+    frames[:] = 0
+    frames[0, 0, 0, 0] = 160
+    assert bind(Blur(passes=1), base).observation(frames, ONE)[0, 0, :2, :2].tolist() == [
+        [90, 30],
+        [30, 10],
+    ]
+
+
+# Lost and late observations
+
+
+def test_an_observation_delayed_is_the_one_of_so_many_steps_ago():
+    stream = stream_of(Tape(2, ends_at=(6, 4)), Delay(steps=2), worlds=(1,), period=14)
+    seen, ends = [stream.reset()[:, 0]], []
+    for obs, _, _, infos in steps(stream, 8):
+        seen.append(obs[:, 0])
+        ends += [info["terminal_observation"][0] for info in infos if info]
+    first, second = np.array(seen).T.tolist()
+    # the end of the phase after step 7 restarts both
+    assert first == [0, 0, 0, 1, 2, 3, 0, 0, 0]
+    assert second == [0, 0, 0, 1, 0, 0, 0, 0, 0]
+    assert ends == [2, 4, 0, 1]
+
+
+def test_a_delay_longer_than_the_episode_shows_its_first_frame_only():
+    stream = stream_of(Tape(1, shows=FRAMES, ends_at=3), Delay(steps=5))
+    assert (np.stack([stream.reset(), *(obs for obs, *_ in steps(stream, 9))]) == 0).all()
+
+
+def test_a_lost_frame_is_replaced_by_the_last_that_was_shown():
+    stream = stream_of(Tape(2, ends_at=10**8), Dropout(probability=0.4), seed=6)
+    stream.reset()
+    seen = np.stack([obs[:, 0] for obs, *_ in steps(stream, 4000)])
+    now = np.arange(1, 4001)[:, None]
+    lost = seen != now
+    np.testing.assert_array_equal(seen[1:][lost[1:]], seen[:-1][lost[1:]])
+    assert lost.mean() == pytest.approx(0.4, abs=0.02)
+    assert np.mean(lost[:, 0] & lost[:, 1]) == pytest.approx(0.16, abs=0.02)
+
+
+def test_a_lost_frame_may_be_blank_and_then_even_the_first():
+    base = Tape(1, shows=Box(3, 255, (2,), np.uint8), ends_at=2)
+    base.show = lambda: np.full((1, 2), 7, np.uint8)
+    stream = stream_of(base, Dropout(probability=0.5, shows="blank"))
+    seen = np.concatenate([stream.reset(), *(obs for obs, *_ in steps(stream, 600))])
+    assert set(np.unique(seen)) == {3, 7}  # 3 is the nearest to 0 in the space
+    assert np.mean(seen[::2] == 3) == pytest.approx(0.5, abs=0.1)  # firsts
+    kept = stream_of(base, Dropout(probability=0.5))
+    assert (np.concatenate([kept.reset(), *(obs for obs, *_ in steps(kept, 50))]) == 7).all()
+
+
+def test_the_padding_of_a_stack_leaves_no_trace_in_what_is_remembered():
+    base = Tape(1, shows=Box(0, 255, (1, 2, 2), np.uint8), ends_at=4)
+    base.stack = 3
+    base.show = lambda: np.full((1, 1, 2, 2), 50 + int(base.age[0]), np.uint8)
+    stream = stream_of(base, Delay(steps=1))
+    seen = [stream.reset()] + [obs for obs, *_ in steps(stream, 6)]
+    assert [one[0, :, 0, 0].tolist() for one in seen] == [
+        [0, 0, 50],
+        [0, 50, 50],
+        [50, 50, 51],
+        [50, 51, 52],
+        [0, 0, 50],  # the next episode
+        [0, 50, 50],
+        [50, 50, 51],
+    ]
+
+
+# Rewards
+
+
+def paid(stream, number):
+    return np.array([reward for _, reward, _, _ in steps(stream, number)]).T.tolist()
+
+
+def test_the_constant_of_a_world_is_added_to_every_reward():
+    stream = stream_of(
+        Tape(2, pays=np.zeros_like), RewardOffset(sigma=2.0), worlds=(0, 1, 2), period=4
+    )
+    stream.reset()
+    one, two = (float(stream.shifts[0].content(world)[0]) for world in (ONE, TWO))
+    np.testing.assert_allclose(paid(stream, 6), [[0, 0, one, one, two, two]] * 2, rtol=1e-6)
+    bound = bind(RewardOffset(sigma=2.0))
+    drawn = [float(bound.content(np.array([world]))[0]) for world in range(1, 1500)]
+    assert np.std(drawn) == pytest.approx(2.0, abs=0.1)
+
+
+def test_noise_on_rewards():
+    stream = stream_of(Tape(2, pays=np.ones_like), RewardNoise(sigma=0.5), seed=3)
+    stream.reset()
+    first, second = np.array(paid(stream, 4000))
+    for one in (first, second):
+        assert one.mean() == pytest.approx(1.0, abs=0.03)
+        assert one.std() == pytest.approx(0.5, abs=0.02)
+        assert abs(np.corrcoef(one[1:], one[:-1])[0, 1]) < 0.05
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("shift", "expected"),
+    [
+        # 1, 2, 3, ... in episodes of five steps and of two, cut by the phase after seven
+        (RewardDelay(steps=2), [[0, 0, 1, 2, 3 + 4 + 5, 0, 1 + 2], [0, 3, 0, 3, 0, 3, 1]]),
+        (RewardDelay(steps=9), [[0, 0, 0, 0, 15, 0, 3], [0, 3, 0, 3, 0, 3, 1]]),
+        (Sparse(every=3), [[0, 0, 6, 0, 9, 0, 3], [0, 3, 0, 3, 0, 3, 1]]),
+        (Sparse(every=0), [[0, 0, 0, 0, 15, 0, 3], [0, 3, 0, 3, 0, 3, 1]]),
+    ],
+)
+def test_late_rewards_are_all_paid_by_the_end(shift, expected):
+    episodes = []
+    stream = stream_of(
+        Tape(2, ends_at=(5, 2)), shift, worlds=(1,), period=14, listener=episodes.append
+    )
+    stream.reset()
+    assert paid(stream, 7) == expected
+    assert [e.task_return for e in episodes] == [e.base_return for e in episodes]
+    assert len(episodes) == 6
+
+
+@given(
+    pays=st.lists(st.integers(-9, 9), min_size=30, max_size=30),
+    ends=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    period=st.integers(1, 12),
+    late=st.one_of(
+        st.builds(RewardDelay, steps=st.integers(1, 7)),
+        st.builds(Sparse, every=st.sampled_from([0, 2, 3, 5])),
+    ),
+    boundary=st.sampled_from(["truncate", "step"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_reward_is_lost_or_made_by_paying_late(pays, ends, period, late, boundary):
+    episodes, base = [], Tape(2, ends_at=ends)
+    base.pays = lambda age: np.full(2, float(pays[len(base.done) % 30]))
+    worlds = tuple(range(2)) * 6
+    stream = stream_of(
+        base, late, worlds=worlds, period=2 * period, boundary=boundary, listener=episodes.append
+    )
+    stream.reset()
+    list(steps(stream, 60))
+    for episode in episodes:
+        assert episode.task_return == episode.base_return
+
+
 # Actions
 
 
@@ -291,6 +586,22 @@ def test_dead_actions_do_what_stands_for_nothing():
 @pytest.mark.parametrize(
     ("shift", "base", "words"),
     [
+        (Permutation(), Tape(shows=Discrete(5)), "a vector of at least two features"),
+        (Permutation(), Tape(shows=FRAMES), r"for images: pixels, tiles"),
+        (Permutation(), Tape(shows=Box(-1, 1, (1,))), "at least two features"),
+        (Scale(), Tape(shows=FRAMES), "for images: brightness"),
+        (Pixels(), Tape(), "needs images"),
+        (Channels(), Tape(shows=Box(0, 255, (1, 4, 4), np.uint8)), "at least two channels"),
+        (Rotations(), Tape(), "needs images"),
+        (Rotations(), Tape(shows=Box(0, 255, (1, 4, 5), np.uint8)), "square images"),
+        (Brightness(), Tape(shows=Box(0, 1, (1, 4, 4), np.uint8)), "bytes from 0 to 255"),
+        (Brightness(brightness=0, contrast=1), Tape(shows=FRAMES), "to change anything"),
+        (Blur(), Tape(shows=Box(0, 1, (1, 4, 4), np.float32)), "bytes from 0 to 255"),
+        (Occlusion(share=0.9), Tape(shows=Box(0, 1, (1, 2, 2), np.float32)), "a smaller share"),
+        (Noise(), Tape(shows=Box(0, 9, (2,), np.int64)), "a vector of floats, or images of bytes"),
+        (Noise(sigma=1e-4), Tape(shows=FRAMES), "0.0001 moves none"),
+        (Delay(), Tape(shows=Discrete(5)), "arrays of numbers"),
+        (Sparse(every=1), Tape(), "every = 0 or at least 2"),
         (ActionPermutation(), Tape(takes=Box(-1, 1, (2,))), "at least two discrete actions"),
         (ActionInversion(), Tape(), "continuous actions with bounds"),
         (ActionInversion(), Tape(takes=Box(-np.inf, np.inf, (2,))), "actions with bounds"),
@@ -309,6 +620,10 @@ def test_a_shift_that_does_not_fit_says_what_it_needs(shift, base, words):
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
+        ({"name": "noise", "sigma": 0.0}, "greater than 0"),
+        ({"name": "pixels", "share": 1.5}, "less than or equal to 1"),
+        ({"name": "delay", "steps": 0}, "greater than or equal to 1"),
+        ({"name": "dropout", "shows": "nothing"}, "'last' or 'blank'"),
         ({"name": "sticky", "probability": 1.0}, "probability = 1.0: input should be less than 1"),
         ({"name": "action-permutation", "share": 0.0}, "greater than 0"),
         ({"name": "dead-action", "dead": 0}, "greater than or equal to 1"),
