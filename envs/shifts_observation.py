@@ -31,6 +31,9 @@ class Offset(Shift):
 
     Dimension d is moved by N(0, (sigma * spread_d)^2), where the spread is the environment's own.
     The protocol of TRAC and C-CHAIN (arXiv 2405.16642, Sec. 4: sigma 2 for every dimension).
+
+    Attributes:
+        sigma: Standard deviation of a dimension's move, in units of its spread.
     """
 
     on: ClassVar[str] = "observation"
@@ -147,6 +150,9 @@ class Tiles(Shift):
 
     Tiles rather than pixels: within a tile a convolution still finds the edges it can use.
     Patch permutation as in Juliani & Ash (arXiv 2405.19153).
+
+    Attributes:
+        tiles: Tiles along each side; more of them leave less together.
     """
 
     on: ClassVar[str] = "observation"

@@ -28,6 +28,10 @@ class Region(Shift):
     """Pay only in one half of the state space. World 1: below the threshold; world 2: above.
 
     World 0 pays everywhere, as the base environment does.
+
+    Attributes:
+        dimension: Which dimension of the observation divides the space.
+        threshold: Where it does; the threshold itself is above.
     """
 
     on: ClassVar[str] = "reward"
@@ -79,6 +83,10 @@ class Values(Shift):
     World 1 pays ``to[i]`` where the base environment pays ``increments[i]``; other increments
     stay. Two worlds, as the square wave of Jelly Bean World's item values (PT-DQN's protocol,
     Anand & Precup, NeurIPS 2023).
+
+    Attributes:
+        increments: What the base environment pays.
+        to: What is paid in its place, in the same order.
     """
 
     on: ClassVar[str] = "reward"
@@ -240,6 +248,9 @@ class TargetScale(Shift):
 
     It moves the learner's targets and leaves the optimal policy alone; the recorded returns are
     those before scaling. Two worlds.
+
+    Attributes:
+        factor: What the target is multiplied by.
     """
 
     on: ClassVar[str] = "target"

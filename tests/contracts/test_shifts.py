@@ -253,5 +253,8 @@ def test_scalar_environments_are_the_copies_of_the_vectorised_one(shifts, base, 
 
 def test_every_field_of_every_shift_has_a_documented_meaning_and_a_default_or_an_example():
     for entry in registry.entries("shift").values():
+        _, _, attributes = entry.doc.partition("Attributes:")
+        for field in entry.fields:
+            assert f"\n    {field.name}: " in attributes, f"{entry.name}: say what {field.name} is"
         assert entry.summary.endswith(".")
         assert entry.traits["on"] in {"observation", "reward", "target", "action", "dynamics"}
