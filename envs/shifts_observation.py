@@ -30,6 +30,7 @@ class Offset(Shift):
     """
 
     on: ClassVar[str] = "observation"
+    mixes: ClassVar[bool] = True
 
     sigma: Annotated[float, Gt(0)] = 2.0
 
