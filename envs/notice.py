@@ -45,11 +45,11 @@ class Notice:
         )
         if not (isinstance(space, spaces.Box) and (image or vector)):
             raise UsageError(f"notify needs vectors of floats or images; this stream shows {space}")
-        if image and space.shape[0] + len(worlds) > min(space.shape[1:]):
+        room = min(space.shape[1:]) - space.shape[0] if image else len(worlds)
+        if len(worlds) > room:  # by that, stable-baselines3 tells which dimension it is
             raise UsageError(
-                f"notify: a plane for each of {len(worlds)} worlds is too much for images of "
-                f"{space.shape}, since the channels must be the smallest dimension; valid: at most "
-                f"{min(space.shape[1:]) - space.shape[0]} worlds, as with schedule 'cyclic'"
+                f"notify: {len(worlds)} worlds need as many planes, but images of {space.shape} "
+                f"have room for {room}, since channels must remain the smallest dimension"
             )
         self._one = 255 if image else 1
         shape = (len(worlds), *space.shape[1:])
