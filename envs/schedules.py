@@ -287,7 +287,7 @@ class Gradual:
 @schedule("once")
 @dataclass(frozen=True, kw_only=True)
 class Once:
-    """A single shift, from world 0 to `world`; the phase after it has `period` steps.
+    """A single shift, after which the last phase has `period` steps.
 
     >>> schedule = Once(period=10, after=3)
     >>> [schedule.start(k) for k in range(3)], [schedule.world(k) for k in range(2)]
@@ -335,7 +335,7 @@ class Listed:
         lengths: Length of each phase, in periods; default: one each.
     """
 
-    later: ClassVar[tuple[str, ...]] = ("lengths",)
+    later: ClassVar[frozenset[str]] = frozenset(["lengths"])
 
     period: Annotated[int, Gt(0)]
     worlds: Annotated[Sequence[Annotated[int, Ge(0)]], MinLen(1)]

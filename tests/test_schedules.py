@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter as Tally
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 from bases import Counter, steps
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from running import DATA
 
-from rlplastic import options
+from rlplastic import options, runner, store
 from rlplastic.envs.control import CartPole
 from rlplastic.envs.scalar import ShiftedEnv, SingleCopy
 from rlplastic.envs.schedules import (
@@ -31,7 +33,12 @@ from rlplastic.envs.shifts_reward import Goal, Sign
 from rlplastic.envs.stream import Stream
 from rlplastic.envs.toy import Corridor, Cue
 from rlplastic.errors import UsageError
+from rlplastic.plan import Request, make_plan
+from rlplastic.planfile import write_plan
+from rlplastic.reading import read
+from rlplastic.report import write_report
 
+SUITE = str(DATA / "Schedules.toml")
 FAR = 1e5  # what a world adds to what is seen, more than an episode has steps
 
 
@@ -305,3 +312,110 @@ def test_specs_survive_and_earlier_ones_stay_as_they_are():
 def test_what_cannot_be_is_refused_with_what_could(make, words):
     with pytest.raises(UsageError, match=words):
         make()
+
+
+# From plan to report
+
+
+def plan_of(task, **changes):
+    asked = {"agents": ["ppo"], "regs": ["l2init"], "env": f"{SUITE}/{task}", "budget": "short"}
+    return make_plan(Request(**{**asked, **changes}))
+
+
+def test_arms_of_one_seed_have_the_same_phases_and_other_seeds_have_others():
+    plan = plan_of("Cue-random", seeds=[0, 1, 2])
+    layouts: dict = {}
+    for cell in plan.cells:
+        if cell.agent == "ppo":
+            stream = runner.build_stream(cell)
+            layout = tuple(stream.schedule.start(k) for k in range(5))
+            assert list(layout) == cell.starts
+            assert cell.num_steps == layout[4] - (layout[1] if cell.fresh else 0)
+            layouts.setdefault(cell.seed, set()).add(layout)
+    assert all(len(found) == 1 for found in layouts.values())  # 4 arms each
+    assert len({layout for found in layouts.values() for layout in found}) == 3
+    # the spec says nothing of the seed: it is one experiment
+    assert len({store.digest(cell.stream) for cell in plan.cells if cell.agent == "ppo"}) == 1
+
+
+@pytest.mark.parametrize("task", ["Cue-random", "Cue-gradual", "Cue-list", "Cue-once", "Cue-told"])
+def test_a_cell_is_run_and_reported_over_the_phases_of_its_schedule(task, tmp_path):
+    budget = "tiny" if task == "Cue-once" else "short"
+    plan = plan_of(task, regs=["none"], seeds=[1], budget=budget)
+    write_plan(plan, tmp_path)
+    for cell in plan.cells:
+        runner.run_cell(cell, store.CellFolder(tmp_path / cell.id), {"plugins": []})
+        lines = (tmp_path / cell.id / "rows.jsonl").read_text().splitlines()
+        phases = [row for row in map(json.loads, lines) if row["kind"] == "phase"]
+        number = len(cell.starts) - 1
+        assert [row["begin"] for row in phases] == cell.starts[int(cell.fresh) : number]
+        assert [row["end"] for row in phases] == cell.starts[1 + int(cell.fresh) :]
+        if cell.agent == "ppo":
+            assert all(row["updates"] > 0 for row in phases)
+            during = [row for row in map(json.loads, lines) if row.get("moment") == "during"]
+            shifts = range(int(cell.fresh), number)
+            assert {row["phase"] for row in during} >= {
+                k for k in shifts if cell.starts[k + 1] - cell.starts[k] > 256
+            }
+    results = read(tmp_path)
+    records = [record for record in results.records.values() if record.slot[1] == "ppo"]
+    assert len(records) == 2
+    assert len({str(record.layout) for record in records}) == 1
+    text = write_report(tmp_path).with_suffix(".md").read_text()
+    assert "nan" not in text.lower().replace("nanmean", "")
+
+
+def test_random_play_meets_the_ramp_itself():
+    """Between two worlds the random level is between theirs: it is measured there."""
+    (gradual,) = (c for c in plan_of("Cue-gradual").cells if c.agent == "random")
+    (listed,) = (c for c in plan_of("Cue-list").cells if c.agent == "random")
+    assert gradual.stream["schedule"]["name"] == "gradual"
+    assert listed.stream["schedule"] == {"name": "list", "period": 512, "worlds": [0, 1]}
+
+
+@pytest.mark.parametrize(
+    ("task", "old", "new", "words"),
+    [
+        ("random", "step = 128", "step = 100", "multiple of its rollout of 128 .* that is: 128"),
+        ("random", "step = 128", "step = 300", "nearest that is: 256"),
+        ("random", "step = 128", "step = -1", "greater than 0"),
+        ("random", "step = 128", "step = 1024", "valid: a step of 1 to 512"),
+        ("random", "step = 128", "stepp = 128", "Did you mean 'step'"),
+        ("random", "period = { ppo = 512", "period = { ppo = 64", "a step of 1 to 64"),
+        ("gradual", "period = { ppo = 512", "period = { ppo = 64", "nearest that is: 128"),
+        ("gradual", "ramp = 0.5", "ramp = 1.5", "less than or equal to 1"),
+        ("once", "after = 3", "after = 0", "greater than 0"),
+        ("once", "phases = 2", "phases = 3", "phases = 3: input should be 2"),
+        ("list", "lengths = [1, 3, 2, 1]", "lengths = [1, 3, 2]", "3 lengths for 4 worlds"),
+        ("list", "lengths = [1, 3, 2, 1]", "lengths = [1, 3, -2, 1]", "greater than 0"),
+    ],
+)
+def test_a_suite_that_cannot_be_is_refused_before_the_first_step(task, old, new, words, tmp_path):
+    text = (DATA / "Schedules.toml").read_text()
+    assert old in text
+    file = tmp_path / "Mine.toml"
+    file.write_text(text.replace(old, new))
+    budget = "tiny" if task == "once" else "short"
+    env = f"{file}/Cue-{task}"
+    with pytest.raises(UsageError, match=words):
+        make_plan(Request(agents=["ppo"], regs=["none"], env=env, budget=budget))
+
+
+def test_a_phase_in_which_an_agent_would_not_learn_is_refused(tmp_path):
+    text = (DATA / "Schedules.toml").read_text().replace("{ ppo = 512", "{ dqn = 9600, ppo = 512")
+    (tmp_path / "Mine.toml").write_text(text)
+    asked = {"agents": ["dqn"], "regs": ["none"], "env": f"{tmp_path}/Mine.toml/Cue-random"}
+    with pytest.raises(UsageError, match="can have only 128 steps.*does not learn before step 300"):
+        make_plan(Request(**asked, budget="short", settings=["dqn.learning_starts=300"]))
+    assert make_plan(Request(**asked, budget="short", settings=["dqn.learning_starts=100"])).cells
+
+
+def test_a_pilot_has_a_newborn_of_one_period_whatever_the_schedule():
+    from rlplastic.benchmarks import pilot
+
+    for task, world in (("Cue-random", 1), ("Cue-list", 1), ("Cue-gradual", 1)):
+        cells = plan_of(task, regs=["none"]).cells
+        cell = next(c for c in cells if c.agent == "ppo" and c.fresh)
+        short = replace(cell, stream={**cell.stream, "schedule": pilot._two_phases(cell)})
+        assert short.starts == [0, 512, 1024]
+        assert runner.build_stream(short).schedule.world(1) == world
