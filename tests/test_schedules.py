@@ -9,12 +9,13 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 import pytest
+import synthetic_records as synthetic
 from bases import Counter, steps
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from running import DATA
 
-from rlplastic import options, runner, store
+from rlplastic import options, plots, runner, store
 from rlplastic.envs.control import CartPole
 from rlplastic.envs.scalar import ShiftedEnv, SingleCopy
 from rlplastic.envs.schedules import (
@@ -33,6 +34,9 @@ from rlplastic.envs.shifts_reward import Goal, Sign
 from rlplastic.envs.stream import Stream
 from rlplastic.envs.toy import Corridor, Cue
 from rlplastic.errors import UsageError
+from rlplastic.metrics import panels
+from rlplastic.metrics.study import Study
+from rlplastic.metrics.summary import summarise
 from rlplastic.plan import Request, make_plan
 from rlplastic.planfile import write_plan
 from rlplastic.reading import read
@@ -362,7 +366,11 @@ def test_a_cell_is_run_and_reported_over_the_phases_of_its_schedule(task, tmp_pa
     assert len(records) == 2
     assert len({str(record.layout) for record in records}) == 1
     text = write_report(tmp_path).with_suffix(".md").read_text()
-    assert "nan" not in text.lower().replace("nanmean", "")
+    assert "nan" not in text.lower()
+    lengths = {end - begin for begin, end in pairwise(cell.starts)}
+    remark = f"phases of {min(lengths):,} to {max(lengths):,} steps"
+    assert (remark in text) == (task in ("Cue-random", "Cue-list", "Cue-once"))
+    assert ("the agent is told which world it is in" in text) == (task == "Cue-told")
 
 
 def test_random_play_meets_the_ramp_itself():
@@ -419,3 +427,32 @@ def test_a_pilot_has_a_newborn_of_one_period_whatever_the_schedule():
         short = replace(cell, stream={**cell.stream, "schedule": pilot._two_phases(cell)})
         assert short.starts == [0, 512, 1024]
         assert runner.build_stream(short).schedule.world(1) == world
+
+
+def test_curves_over_the_steps_since_a_shift_leave_out_phases_that_end_before(
+    tmp_path, monkeypatch
+):
+    """An arm whose return is the number of steps since the shift shows a straight line."""
+    ends = list(accumulate([0, 1000, 100, 600, 1000]))
+    rows = []
+    for k, (begin, end) in enumerate(pairwise(ends)):
+        for at in range(0, end - begin, 10):
+            one = synthetic.episode(begin + at, begin + at + 10, at + 5.0, phase=k, world=k)
+            rows.append(one)
+        rows.append(synthetic.phase(k, begin, end))
+    schedule = {"name": "periodic", "period": 1000, "phases": 4}  # closed phases say how long
+    stream = {"base": "Toy", "schedule": schedule}
+    cells = [synthetic.cell(fresh=fresh, stream=stream) for fresh in (False, True)]
+    cells.append(synthetic.cell(agent="random", stream=stream))
+    for cell in cells:
+        mine = [row for row in rows if row["phase"] or not cell["fresh"]]
+        synthetic.write_cell(tmp_path, cell, mine)
+    synthetic.write_plan(tmp_path, cells, phases=4, time_limit=1)
+    study = Study(read(tmp_path))
+    drawn: dict = {}
+    monkeypatch.setattr(panels.plots, "lines", lambda *a, **k: drawn.update(series=a[2]) or "svg")
+    looks = plots.styles(["none"])
+    assert panels.recovery_panel(study, summarise(study, "ppo"), "Toy-observation", looks, "x")
+    for one in drawn["series"]:
+        assert one.x.max() == pytest.approx(600, rel=0.02)
+        np.testing.assert_allclose(one.values[0], one.x, atol=21)  # as wide as a bin of 1,000
