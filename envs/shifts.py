@@ -45,7 +45,7 @@ from gymnasium import spaces
 
 from rlplastic.envs.copies import Array, Copies
 from rlplastic.envs.moments import Draws, Moment
-from rlplastic.envs.schedules import Schedule, worlds_of
+from rlplastic.envs.schedules import Ramped, Schedule, worlds_of
 from rlplastic.errors import UsageError
 
 _CONTENT = 0x5348494654  # keeps the draws of contents apart from the seeds of resets
@@ -62,11 +62,14 @@ class Shift:
         worlds: Number of different worlds the shift has, world 0 included; None: any number.
         on: Which side of the problem it changes: ``observation``, ``reward``, ``target``,
             ``action`` or ``dynamics``.
+        mixes: True if (1 - m) x what one world gives + m x what another gives is a world between
+            them: what the schedule ``gradual`` asks for.
         base: The copies it acts on, once `bind` has been called.
     """
 
     worlds: ClassVar[int | None] = None
     on: ClassVar[str]
+    mixes: ClassVar[bool] = False
     name: ClassVar[str]
 
     @property
@@ -255,6 +258,12 @@ def refuse_misfit(shifts: Sequence[Shift], schedule: Schedule, space: spaces.Spa
                 f"shift {shift.name!r} has {shift.worlds} worlds (0 to {shift.worlds - 1}), "
                 f"but the schedule {schedule} asks for world {worlds[-1]}; "
                 f"let them come back: schedule 'cyclic' with worlds = {shift.worlds}"
+            )
+        if isinstance(schedule, Ramped) and not shift.mixes:
+            raise UsageError(
+                f"shift {shift.name!r} has nothing between two of its worlds, so that none can "
+                f"turn into another little by little as {schedule} asks for; "
+                "valid: a schedule without a ramp"
             )
     if worlds[-1]:
         _rehearse(shifts, space, next(world for world in worlds if world))

@@ -37,6 +37,7 @@ class Offset(Shift):
     """
 
     on: ClassVar[str] = "observation"
+    mixes: ClassVar[bool] = True
 
     sigma: Annotated[float, Gt(0)] = 2.0
 

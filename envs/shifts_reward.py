@@ -2,9 +2,9 @@
 
 A reward world must change the optimal policy and leave headroom, or there is nothing to recover:
 goals, regions and values change places. The bare sign flip is for environments where both
-directions can be played well; the scale of the learner's target is a shift of its own. Noise,
-delay and sparsity leave the best policy of the undiscounted return as it is and make it harder to
-find.
+directions can be played well; the scale of the learner's target is a shift of its own. Any mix of
+two reward functions is one: (1 - m) R + m R'. Noise, delay and sparsity leave the best policy of
+the undiscounted return as it is and make it harder to find.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Region(Shift):
 
     on: ClassVar[str] = "reward"
     worlds: ClassVar[int | None] = 3
+    mixes: ClassVar[bool] = True
 
     dimension: Annotated[int, Ge(0)] = 0
     threshold: float = 0.0
@@ -91,6 +92,7 @@ class Values(Shift):
 
     on: ClassVar[str] = "reward"
     worlds: ClassVar[int | None] = 2
+    mixes: ClassVar[bool] = True
 
     increments: Annotated[Sequence[float], MinLen(1)]
     to: Annotated[Sequence[float], MinLen(1)]
@@ -118,6 +120,7 @@ class Sign(Shift):
 
     on: ClassVar[str] = "reward"
     worlds: ClassVar[int | None] = 2
+    mixes: ClassVar[bool] = True
 
     def reward(self, reward: Array, world: Array, observation: Array) -> Array:
         """Minus the base reward."""
@@ -255,6 +258,7 @@ class TargetScale(Shift):
 
     on: ClassVar[str] = "target"
     worlds: ClassVar[int | None] = 2
+    mixes: ClassVar[bool] = True
 
     factor: Annotated[float, Gt(0)] = 10.0
 

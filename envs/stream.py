@@ -25,7 +25,16 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 from rlplastic.envs.copies import Array, Copies, Transition
 from rlplastic.envs.episodes import Accounts, Episode
 from rlplastic.envs.moments import Moment
-from rlplastic.envs.schedules import Listed, Schedule
+from rlplastic.envs.notice import Notice
+from rlplastic.envs.schedules import (
+    Drawn,
+    Listed,
+    Ramped,
+    Schedule,
+    bound,
+    refuse_impossible,
+    worlds_of,
+)
 from rlplastic.envs.shifts import Shift, refuse_misfit
 from rlplastic.errors import Diverged, UsageError
 
@@ -42,12 +51,14 @@ class Stream(VecEnv):
     Args:
         base: The copies of the base environment.
         shifts: Unbound shifts, applied in this order.
-        schedule: When the world changes.
+        schedule: When the world changes; one that draws is bound to the stream's seed.
         seed: Fixes the contents of the worlds and the resets.
         boundary: When a copy enters the new world: ``truncate`` at once, ending its episode;
             ``episode`` at its next own reset; ``step`` in mid-episode: the frame that the last
             step of a phase led to is still the old world's, all after it are the new one's.
         clip_reward: Pay the learner the sign of the reward; the recorded returns are not clipped.
+        notify: Tell the learner the world it acts in, as `rlplastic.envs.notice` says; which of
+            them there are, if not those of the schedule.
         ticks: Clock steps that one step of all copies takes, if not the number of copies.
         first_copy: Index of the first copy here, where others are stepped elsewhere.
         reset_key: What the seeds of resets are derived from, if not the stream's seed.
@@ -55,25 +66,28 @@ class Stream(VecEnv):
 
     Raises:
         UsageError: a shift that does not fit the base or has too few worlds for the schedule, a
-            phase that is not a whole number of steps.
+            phase that is not a whole number of steps, a ramp that cannot be, a space that `notify`
+            does not fit.
     """
 
     def __init__(
         self,
         base: Copies,
         shifts: Sequence[Shift],
-        schedule: Schedule,
+        schedule: Schedule | Drawn,
         *,
         seed: int = 0,
         boundary: Boundary = "truncate",
         clip_reward: bool = False,
+        notify: bool | Sequence[int] = False,
         ticks: int | None = None,
         first_copy: int = 0,
         reset_key: tuple[int, ...] = (),
         listener: Callable[[Episode], None] | None = None,
     ) -> None:
         self.base = base
-        self.schedule = schedule
+        self.schedule = bound(schedule, seed)
+        self._ramped = self.schedule if isinstance(self.schedule, Ramped) else None
         self.stream_seed = seed
         self.boundary = boundary
         self.clip_reward = clip_reward
@@ -87,7 +101,12 @@ class Stream(VecEnv):
         space = base.observation_space
         for shift in self._that("observation"):
             space = shift.space(space)
-        super().__init__(base.num_copies, self._stacked(space), base.action_space)
+        space = self._stacked(space)
+        self.notice: Notice | None = None
+        if notify:
+            self.notice = Notice(space, worlds_of(self.schedule) if notify is True else notify)
+            space = self.notice.space
+        super().__init__(base.num_copies, space, base.action_space)
         self._accounts = Accounts(base.num_copies)
         self._frames: Array = np.empty(0)
         self._everyone = np.arange(base.num_copies)
@@ -132,6 +151,7 @@ class Stream(VecEnv):
             seed=self.stream_seed,
             reset_key=(self.stream_seed, world, seed, _EVALUATION),
             clip_reward=self.clip_reward,
+            notify=False if self.notice is None else self.notice.worlds.tolist(),
         )
 
     # The interface of VecEnv
@@ -145,7 +165,7 @@ class Stream(VecEnv):
         self._open_episodes(np.ones(self.num_envs, dtype=bool))
         self.reset_infos = [{} for _ in range(self.num_envs)]
         self._frames = self._first(frames, self._everyone)
-        return self._frames
+        return self._told(self._frames)
 
     def step_async(self, actions: Array) -> None:
         """See `VecEnv`."""
@@ -169,15 +189,17 @@ class Stream(VecEnv):
         self._accounts.add(paid, step.reward)
         after = self._push(self._see(step.final, worlds))
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        finals = self._told(after) if done.any() else after
         for copy in np.flatnonzero(done):
             infos[copy] = self._close(
-                int(copy), after[copy], step.terminated[copy], not ended[copy]
+                int(copy), finals[copy], step.terminated[copy], not ended[copy]
             )
         learned = np.sign(paid) if self.clip_reward else paid
         learned = self._through("target", learned, worlds, last=leave)
 
         if due:
             self._enter(self._phase + 1)
+        self._ramp()
         if cut:
             self._worlds = np.full(self.num_envs, self.schedule.world(self._phase))
             self._configure()
@@ -186,7 +208,7 @@ class Stream(VecEnv):
         else:
             observation = self._go_on(step.observation, after, ended)
         self._open_episodes(done)
-        return observation, learned.astype(np.float32), done, infos
+        return self._told(observation), learned.astype(np.float32), done, infos
 
     def close_episodes(self) -> None:
         """Record the episodes in progress as cut by the end of a life; the next `reset` goes on.
@@ -244,6 +266,16 @@ class Stream(VecEnv):
         return [s for s in self.shifts if getattr(type(s), method) is not getattr(Shift, method)]
 
     def _through(
+        self, method: str, values: Array, worlds: Array, *more: Array, **moment: Any
+    ) -> Array:
+        """The values in the copies' worlds, or on the way there from the world before."""
+        after = self._changed(method, values, worlds, *more, **moment)
+        if self._mix == 1.0 or not self._by_method[method]:
+            return after
+        before = np.full_like(worlds, self._before)
+        return _between(self._changed(method, values, before, *more, **moment), after, self._mix)
+
+    def _changed(
         self,
         method: str,
         values: Array,
@@ -274,6 +306,12 @@ class Stream(VecEnv):
                 values = values.copy()
                 values[rows] = change(values[rows], worlds[rows], *(m[rows] for m in more))
         return values
+
+    def _told(self, observation: Array) -> Array:
+        if self.notice is None:
+            return observation
+        before = np.full_like(self._worlds, self._before)
+        return self.notice.beside(observation, before, self._worlds, self._mix)
 
     def _see(
         self,
@@ -355,6 +393,12 @@ class Stream(VecEnv):
         self._phase = phase
         self._next = self.schedule.start(phase + 1)
         self._last = phase + 1 == self.schedule.phases
+        self._before = self.schedule.world(max(0, phase - 1))
+        self._ramp()
+
+    def _ramp(self) -> None:
+        """How far the next step is on the way from the world before."""
+        self._mix = 1.0 if self._ramped is None else self._ramped.mix(self.clock)
 
     def _configure(self) -> None:
         for shift in self._by_method["configure"]:
@@ -391,14 +435,30 @@ class Stream(VecEnv):
                 f"boundary {self.boundary!r}: shift {names} builds another base environment for "
                 "each world, which needs boundary 'truncate'"
             )
-        for phase in range(self.schedule.phases + 1):
-            if self.schedule.start(phase) % self.ticks:
-                start, near = (
-                    self.schedule.start(phase),
-                    -(-self.schedule.start(phase) // self.ticks),
-                )
-                raise UsageError(
-                    f"phase {phase} starts at step {start}, which is not a whole number of steps "
-                    f"of {self.ticks} copies; nearest valid: {near * self.ticks}"
-                )
+        refuse_impossible(self.schedule, self.ticks)
+        if self._ramped is not None:
+            self._refuse_ramp()
         refuse_misfit(self.shifts, self.schedule, self.base.observation_space)
+
+    def _refuse_ramp(self) -> None:
+        if self.boundary == "episode":
+            raise UsageError(
+                "boundary 'episode': a ramp changes the world within an episode; "
+                "valid: 'truncate', 'step'"
+            )
+        if self.clip_reward and self._by_method["reward"]:
+            names = ", ".join(shift.name for shift in self._by_method["reward"])
+            raise UsageError(
+                f"clip_reward: of a mix of rewards (shift {names}) only the sign is left, which is "
+                "no ramp; valid: clip_reward = false"
+            )
+
+
+def _between(before: Array, after: Array, mix: float) -> Array:
+    """A mix of what two worlds give, of the same type."""
+    if before.dtype == after.dtype and np.array_equal(before, after):
+        return after
+    values = (1 - mix) * before + mix * after
+    return (np.rint(values) if np.issubdtype(after.dtype, np.integer) else values).astype(
+        after.dtype
+    )

@@ -243,7 +243,9 @@ def _cells(plan: Plan, folder: Path) -> str:
     for group, cells in groups.items():
         done = len(cells) - len(pool.unfinished(cells, folder))
         seeds = ", ".join(str(cell.seed) for cell in cells)
-        rows.append((*group, f"{cells[0].num_steps:,}", f"{done}/{len(cells)}", seeds))
+        least, most = min(c.num_steps for c in cells), max(c.num_steps for c in cells)
+        steps = f"{least:,}" + f" to {most:,}" * (most > least)  # where a schedule draws
+        rows.append((*group, steps, f"{done}/{len(cells)}", seeds))
     return table(rows)
 
 

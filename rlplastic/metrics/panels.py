@@ -64,11 +64,19 @@ def panels(study: Study, summary: Summary, looks: Looks, draw: Draw) -> Figures:
 
 
 def recovery_panel(study: Study, summary: Summary, task: str, looks: Looks, name: str) -> str:
-    """Returns over the steps since the shift: mean over shifts, then over seeds."""
+    """Returns over the steps since the shift: mean over shifts, then over seeds.
+
+    Where phases differ in length, over the longer half of each seed's, as far as these all go.
+    """
     cases = _together(study, summary, task, looks)
     if not cases:
         return ""
-    shortest = min(c.steps for case in cases for curves in case.values() for c in curves)
+    steps = [[c.steps for c in case[next(iter(case))]] for case in cases]
+    shortest = min(float(np.median(lengths)) for lengths in steps)
+    cases = [
+        {arm: [c for c in curves if c.steps >= shortest] for arm, curves in case.items()}
+        for case in cases
+    ]
     bins = max(len(c.values) for case in cases for curves in case.values() for c in curves)
     points = min(POINTS, bins)
     x = (np.arange(points) + 0.5) * shortest / points
