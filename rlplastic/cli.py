@@ -4,7 +4,7 @@
 exit   meaning
 =====  ==========================================================
 0      everything is done
-1      a cell failed or diverged; ``doctor`` found something
+1      a cell failed or diverged; ``doctor`` or ``check`` found something
 2      bad usage; nothing was written
 75     another process is running cells in this folder
 130    stopped by Ctrl-C (143: by SIGTERM); the same command goes on
@@ -312,6 +312,32 @@ def doctor(
         print(f"{'ok' if check.ok else 'BROKEN':6}  {check.name:11}  {check.text}")
         broken |= not check.ok
     raise SystemExit(int(broken))
+
+
+@app.command()
+def check(
+    env: Annotated[
+        str,
+        typer.Argument(
+            help="Suite, Suite/PATTERN, a suite's TOML file, a registered id, or a Python file of "
+            "one's own shifts.",
+            show_default=False,
+        ),
+    ] = "",
+    plugin: Plugins = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Play less of everything.")] = False,
+) -> None:
+    """Check that tasks, or shifts of one's own, keep what streams promise.
+
+    \b
+    rlplastic check Control-Shifted/CartPole-observation
+    rlplastic check --plugin my_shift.py
+    """  # noqa: D301
+    from rlplastic.envs.check import show
+
+    own = [Path(env)] if env.endswith(".py") else []
+    _add_plugins([*(plugin or []), *own])
+    raise SystemExit(int(show("" if own else env, quick=quick) > 0))
 
 
 # -- parsing ---------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ FLAGS = {
     "power": "--max --help",
     "compare": "--help",
     "doctor": "--out --plugin --help",
+    "check": "--plugin --quick --help",
 }
 CUE = f"{running.TINY}/Cue-observation"
 Call = Callable[..., tuple[int, str, str]]
