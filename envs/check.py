@@ -28,7 +28,7 @@ import textwrap
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +65,10 @@ def show(env: str, *, quick: bool = False) -> int:
     return failed
 
 
-def examine(subject: Subject, *, quick: bool = False) -> Iterator[Check]:
-    """Every check of a task in turn; if it cannot be built, only that."""
-    for name, check in CHECKS.items():
-        found = _tried(name, check, subject, QUICK if quick else FULL)
+def examine(subject: Subject, *, quick: bool = False, names: Iterable[str] = ()) -> Iterator[Check]:
+    """The checks of these names, or every one, in turn; if the task cannot be built, only that."""
+    for name in ["builds", *names] if names else CHECKS:
+        found = _tried(name, CHECKS[name], subject, QUICK if quick else FULL)
         yield found
         if name == "builds" and not found.ok:
             return

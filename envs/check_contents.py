@@ -134,10 +134,11 @@ def worlds(subject: Subject, effort: Effort) -> str:
                 raise Broken(f"nothing shifts, but {text} in world 1")
         return "nothing shifts, nothing changes"
     found = []
-    for before, after in itertools.pairwise(visited):
+    pairs = dict.fromkeys(tuple(sorted(pair)) for pair in itertools.pairwise(visited))
+    for before, after in pairs:
         if before == after:
             raise Broken(f"world {before} follows itself")
-        found.append(f"{before} to {after}: {_first_difference(subject, before, after, effort)}")
+        found.append(f"{before} and {after}: {_first_difference(subject, before, after, effort)}")
     return "; ".join(found)
 
 

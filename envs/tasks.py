@@ -18,15 +18,15 @@ from rlplastic.errors import UsageError, unknown
 from rlplastic.plan import split, stream_spec
 from rlplastic.suite import full_schedule, load_suite
 
-# where a shift of one's own is tried, in this order; then every environment with only defaults
+# where a shift of one's own is tried: these, every other environment with defaults, then a game
 TRIED: tuple[Mapping[str, Any], ...] = (
     {"name": "CartPole"},
     {"name": "Cue"},
     {"name": "Corridor"},
     {"name": "MountainCar"},
     {"name": "Pendulum"},
-    {"name": "Atari", "game": "pong"},
 )
+GAME = {"name": "Atari", "game": "pong"}
 CARRIER = {"name": "offset"}  # what a schedule of one's own is tried with
 SHOWN = 3  # phases of a subject, where its schedule can have any number
 PREFIX = "rlplastic/"
@@ -213,6 +213,7 @@ def _bases() -> Iterator[Mapping[str, Any]]:
     for entry in registry.entries("environment").values():
         if entry.name not in known and all(field.default for field in entry.fields):
             yield {"name": entry.name}
+    yield GAME
 
 
 def _words(spec: Mapping[str, Any]) -> str:
