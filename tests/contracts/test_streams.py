@@ -15,7 +15,7 @@ from rlplastic.envs.tasks import PREFIX, Subject, find_subjects, subject_of
 from rlplastic.suite import suite_files
 
 SCREEN = running.DATA / "screen.py"  # images at a fraction of what a game costs
-GAME = "Gopher"  # the one whose tasks are examined completely; of the others what is theirs
+GAME = "Atari-Shifted/Gopher-observation"  # examined completely; of other games what is theirs
 OWN = ("spaces", "base", "worlds")
 assert rlplastic.envs.__doc__  # which registers them
 IDS = [env for env in gymnasium.registry if env.startswith(PREFIX)]
@@ -38,7 +38,7 @@ def subjects() -> list[Subject]:
 def costly(subject: Subject) -> bool:
     return (
         subject.base["name"] == "Atari"
-        and f"/{GAME}-" not in subject.name
+        and subject.name != GAME
         and "RLPLASTIC_ALL_GAMES" not in os.environ
     )
 
