@@ -1,4 +1,4 @@
-.PHONY: check test pairs smoke
+.PHONY: check test pairs games smoke
 
 check:
 	ruff check .
@@ -11,6 +11,10 @@ test:
 # every two interventions together, not one pair for each two sets of hooks
 pairs:
 	RLPLASTIC_ALL_PAIRS=1 pytest tests/contracts/test_interventions.py -k together
+
+# every check on every game of the suites, not on one game and a few on the others
+games:
+	RLPLASTIC_ALL_GAMES=1 pytest tests/contracts/test_streams.py
 
 smoke:
 	rlplastic bench --agent dqn --reg sam --env Toy-Shifted --budget smoke

@@ -114,10 +114,10 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
         """The first observation of an episode; with a seed, of a freshly seeded one."""
+        first, self._pending = self._pending, None
         if seed is not None:
             super().reset(seed=seed)
             return self.stream.reset([seed])[0], {}  # type: ignore[index]
-        first, self._pending = self._pending, None
         return (self.stream.reset()[0] if first is None else first), {}  # type: ignore[index]
 
     def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:

@@ -4,7 +4,7 @@
 exit   meaning
 =====  ==========================================================
 0      everything is done
-1      a cell failed or diverged; ``doctor`` found something
+1      a cell failed or diverged; ``doctor`` or ``check`` found something
 2      bad usage; nothing was written
 75     another process is running cells in this folder
 130    stopped by Ctrl-C (143: by SIGTERM); the same command goes on
@@ -329,6 +329,54 @@ def doctor(
     raise SystemExit(int(broken))
 
 
+@app.command()
+def check(
+    env: Annotated[
+        str,
+        typer.Argument(
+            help="Suite, Suite/PATTERN, a suite's TOML file, a registered id, or a Python file of "
+            "one's own shifts.",
+            show_default=False,
+        ),
+    ] = "",
+    plugin: Plugins = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Play less of everything.")] = False,
+) -> None:
+    """Check that tasks, or shifts of one's own, keep what streams promise.
+
+    \b
+    rlplastic check Control-Shifted/CartPole-observation
+    rlplastic check --plugin my_shift.py
+    """  # noqa: D301
+    from rlplastic.envs.check import show
+
+    raise SystemExit(int(show(_own(env, plugin), quick=quick) > 0))
+
+
+@app.command()
+def preview(
+    env: Annotated[str, typer.Argument(help="As for check.", show_default=False)] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A .png file, or a folder.  [default: here]", show_default=False),
+    ] = None,
+    phases: Annotated[int, typer.Option(min=1, max=12, help="Phases to show.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of worlds, resets and actions.")] = 0,
+    gif: Annotated[bool, typer.Option("--gif", help="An animation too.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Draw what the agent sees and is paid in each phase of a task.
+
+    \b
+    rlplastic preview Atari-Shifted/Gopher-observation --gif
+    """  # noqa: D301
+    from rlplastic import preview as work
+
+    env = _own(env, plugin)
+    for path in work.preview(env, out=out, phases=phases, seed=seed, gif=gif):
+        print(path)
+
+
 # -- parsing ---------------------------------------------------------------------------------
 
 
@@ -388,6 +436,13 @@ def _probes(text: str) -> str:
 def _default_out(env: str, budget: str) -> Path:
     suite = Path(env.partition(".toml")[0]).name if ".toml" in env else env.partition("/")[0]
     return Path("results") / f"{suite}-{budget}"
+
+
+def _own(env: str, plugins: list[Path] | None) -> str:
+    """The name to look for once the plugins are known, of which a Python file is one."""
+    own = [Path(env)] if env.endswith(".py") else []
+    _add_plugins([*(plugins or []), *own])
+    return "" if own else env
 
 
 def _add_plugins(paths: list[Path] | None) -> None:

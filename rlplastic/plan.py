@@ -88,7 +88,7 @@ def make_plan(request: Request) -> Plan:
     Raises:
         UsageError: anything in the request or the suite that cannot be run as written.
     """
-    suite_name, pattern = _split(request.env)
+    suite_name, pattern = split(request.env)
     suite = load_suite(suite_name)
     if request.budget not in suite.budgets:
         raise unknown(f"budget of {suite.name}", request.budget, suite.budgets)
@@ -134,7 +134,7 @@ def make_plan(request: Request) -> Plan:
     )
 
 
-def _split(env: str) -> tuple[str, str]:
+def split(env: str) -> tuple[str, str]:
     """Suite and pattern of ``Suite/pattern`` or ``path/to/suite.toml/pattern``."""
     path, toml, pattern = env.partition(".toml")
     if toml and pattern[:1] in ("", "/"):
@@ -197,13 +197,14 @@ def _parts(
     used += [("shift", shift) for shift in task.shifts]
     names = [("agent", agent), *((kind, str(spec["name"])) for kind, spec in used)]
     return {
-        "stream": _stream(suite, name, task, schedule),
+        "stream": stream_spec(suite, name, task, schedule),
         "hyperparameters": hyperparameters,
         "sources": registry.outside(names),
     }
 
 
-def _stream(suite: Suite, name: str, task: Task, schedule: Mapping[str, Any]) -> dict[str, Any]:
+def stream_spec(suite: Suite, name: str, task: Task, schedule: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that a stream is made from, every option filled in: `Cell.stream`."""
     where = f"suite {suite.name!r}, task {name!r}"
     full = [("environment", task.base), ("schedule", schedule)]
     resolved = {kind: options.spec_of(options.build(kind, spec, where)) for kind, spec in full}

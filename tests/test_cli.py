@@ -33,6 +33,8 @@ FLAGS = {
     "power": "--max --help",
     "compare": "--help",
     "doctor": "--out --plugin --help",
+    "check": "--plugin --quick --help",
+    "preview": "--out --phases --seed --gif --plugin --help",
 }
 CUE = f"{running.TINY}/Cue-observation"
 Call = Callable[..., tuple[int, str, str]]
@@ -98,6 +100,8 @@ def test_the_flags_are_these_and_no_others() -> None:
         ["--help"],
         ["--version"],
         ["bench", "--help"],
+        ["check", "--help"],
+        ["preview", "--help"],
         ["ls"],
         ["ls", "regs", "sam"],
         ["ls", "envs", "Toy-Shifted"],
