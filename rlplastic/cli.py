@@ -25,6 +25,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import rlplastic
+from rlplastic import cli_offline
 from rlplastic.errors import UsageError
 from rlplastic.store import Locked
 
@@ -294,6 +295,9 @@ def compare(
     from rlplastic.compare import show_comparison
 
     print(show_comparison(first, second))
+
+
+app.command("import")(cli_offline.import_)
 
 
 @app.command()

@@ -157,7 +157,9 @@ def _score(arm: Arm, score: Score | None, complete: int) -> str:
     if score is not None:
         kept = len(score.seeds)
         return show(score.iqm) + (kept < complete) * f", {kept} of {complete} seeds"
-    return "n/a: newborns diverged" if arm.broken_newborns else "n/a: no complete seed"
+    if arm.broken_newborns:
+        return "n/a: newborns diverged"
+    return "n/a: not defined on these records" if complete else "n/a: no complete seed"
 
 
 def _difference(arm: Arm, score: Score | None) -> str:

@@ -116,6 +116,11 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
+def line(row: dict[str, Any]) -> str:
+    """A row as it stands in a record."""
+    return json.dumps(row, separators=(",", ":"), allow_nan=False) + "\n"
+
+
 class CellFolder:
     """The writing side of one cell. A cell that is started again starts from nothing."""
 
@@ -142,9 +147,9 @@ class CellFolder:
 
     def row(self, **values: Any) -> None:
         """Append one row; it reaches the disk at the next `flush`."""
-        line = json.dumps(values, separators=(",", ":"), allow_nan=False) + "\n"
-        self._rows.write(line)
-        self._hash.update(line.encode())
+        text = line(values)
+        self._rows.write(text)
+        self._hash.update(text.encode())
         self._count += 1
 
     def timing(self, **values: Any) -> None:
@@ -157,11 +162,15 @@ class CellFolder:
             file.flush()
             os.fsync(file.fileno())
 
-    def finish(self, status: str, **facts: Any) -> None:
-        """Write the end marker: from here on the cell counts and is never touched again."""
+    def close(self) -> None:
+        """Bring all rows to the disk; without an end marker the cell has not ended."""
         self.flush()
         self._rows.close()
         self._timing.close()
+
+    def finish(self, status: str, **facts: Any) -> None:
+        """Write the end marker: from here on the cell counts and is never touched again."""
+        self.close()
         done = {"status": status, "rows": self._count, "sha256": self._hash.hexdigest(), **facts}
         write_json(self.path / "done.json", done)
 
