@@ -297,6 +297,7 @@ def compare(
     print(show_comparison(first, second))
 
 
+app.command()(cli_offline.watch)
 app.command("import")(cli_offline.import_)
 
 

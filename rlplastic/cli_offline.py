@@ -51,7 +51,8 @@ def import_(
     """Make a results folder of runs of other programs, and its report.
 
     \b
-    rlplastic import runs --shifts 100000,200000 --pattern '{task}/{arm}/{seed}.csv' --out results/x
+    rlplastic import runs/*/*.csv --pattern '{arm}/{seed}.csv' \\
+        --shifts 100000,200000 --random 22 --scale 478 --out results/mine
     """  # noqa: D301
     from rlplastic.elsewhere.runs import Import
     from rlplastic.elsewhere.write import import_runs
@@ -74,6 +75,18 @@ def import_(
     )
     print(import_runs(request, out))
     print(f"report: {write_report(out)}")
+
+
+def watch(
+    folder: Annotated[Path, typer.Argument(help="Results folder.")],
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+) -> None:
+    """Look on while a bench runs elsewhere, with recovery so far; ends with it."""
+    import sys
+
+    from rlplastic.watch import watch as look
+
+    look(folder, sys.stdout, every)
 
 
 # -- parsing ---------------------------------------------------------------------------------

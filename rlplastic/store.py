@@ -18,6 +18,7 @@ then renamed. Nothing here is pickled; reading a folder executes nothing.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -103,16 +104,16 @@ def lock(folder: Path) -> FileLock:
 
 def is_locked(folder: Path) -> bool:
     """True if a process is running cells in this folder; writes nothing."""
-    if not (folder / ".lock").exists():
-        return False
-    guard = FileLock(folder / ".lock")
     try:
-        guard.acquire(timeout=0)
-    except Timeout:
-        return True
-    except OSError:  # a folder that may only be read
+        descriptor = os.open(folder / ".lock", os.O_RDONLY)
+    except OSError:  # never run, or a folder that may not be read
         return False
-    guard.release()
+    try:  # shared and for an instant; `lock` has the patience for it
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
     return False
 
 
