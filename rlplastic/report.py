@@ -59,32 +59,39 @@ def write_report(folder: Path, figures: Path | None = None, tables_to: Path | No
 def _context(study: Study) -> dict[str, Any]:
     plan = study.results.plan
     headers = [record.header for record in study.records.values() if record.header]
+    looks = _looks(study)
     return {
         "name": str(plan.get("name", study.results.folder.name)),
         "plan": plan,
         "protocol": study.protocol,
         "num_phases": study.num_phases,
-        "agents": [_agent(study, agent) for agent in study.results.agents],
+        "agents": [_agent(study, agent, looks) for agent in study.results.agents],
         "definitions": tables.definitions(study),
         "provenance": _provenance(headers),
     }
 
 
-def _agent(study: Study, agent: str) -> dict[str, Any]:
+def _looks(study: Study) -> dict[str, plots.Style]:
+    """One style an intervention, whichever agents it was run with."""
+    learners = study.results.learners
+    oracles = {record.reg for record in learners if record.oracle}
+    return plots.styles(sorted({record.reg for record in learners}), sorted(oracles))
+
+
+def _agent(study: Study, agent: str, looks: dict[str, plots.Style]) -> dict[str, Any]:
     """Everything that the templates show of one agent."""
     summary = summarise(study, agent)
-    oracles = [arm.reg for arm in summary.arms if arm.oracle]
-    looks = plots.styles([arm.reg for arm in summary.arms], oracles)
     return {
         "summary": summary,
         "verdict": judge(study, summary),
         "period": study.protocol.get("period", {}).get(agent),
-        "oracles": oracles,
+        "oracles": [arm.reg for arm in summary.arms if arm.oracle],
         "colors": {reg: style.color.lstrip("#") for reg, style in looks.items()},
         "scores": _scores(summary),
         "phase_zero": _phase_zero(summary),
         "intervals": panels.intervals(summary, looks),
         "curves": panels.panels(study, summary, looks, panels.recovery_panel),
+        "efficiency": panels.efficiency(study, summary, looks),
         "profiles": panels.panels(study, summary, looks, panels.phase_panel),
         "distributions": panels.distributions(study, summary, looks),
         "plasticity_by_track": tables.by_track(study, summary, "S"),
@@ -112,7 +119,7 @@ def _figures(context: dict[str, Any]) -> dict[str, str]:
     return {
         name: re.sub(r"(<svg[^>]*>)", rf"\1{style}", svg, count=1) + "\n"
         for agent in context["agents"]
-        for kind in ("intervals", "curves", "profiles", "distributions")
+        for kind in ("intervals", "curves", "efficiency", "profiles", "distributions")
         for name, svg in agent[kind].items()
     }
 
