@@ -1,4 +1,4 @@
-"""The report of a results folder: report.html, report.md and results.csv.
+"""The report of a results folder: report.html, report.md, results.csv and TensorBoard's files.
 
 A view of records and nothing more: the same folder gives the same bytes, on any day and machine
 with the same packages. The HTML is one file without script, network or outside style, so it can be
@@ -17,7 +17,7 @@ from typing import Any
 
 import jinja2
 
-from rlplastic import export, plots, store
+from rlplastic import export, plots, store, tensorboard
 from rlplastic.metrics import interaction, panels, predict, tables
 from rlplastic.metrics.study import REFERENCE, Study
 from rlplastic.metrics.summary import Arm, Score, Summary, plain, show, summarise
@@ -29,7 +29,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(folder: Path, figures: Path | None = None, tables_to: Path | None = None) -> Path:
-    """Write report.html, report.md and results.csv into a results folder.
+    """Write report.html, report.md, results.csv and tensorboard/ into a results folder.
 
     Args:
         folder: A folder with a plan.json; its cells may be unfinished.
@@ -46,6 +46,8 @@ def write_report(folder: Path, figures: Path | None = None, tables_to: Path | No
     context = _context(study)
     store.write_text(folder / "results.csv", _csv(tables.tidy(study)))
     store.write_text(folder / "report.md", _template("report.md", escape=False).render(context))
+    summaries = [agent["summary"] for agent in context["agents"]]
+    store.write_events(folder / "tensorboard", tensorboard.event_files(study, summaries))
     html = _template("report.html", escape=True).render(context)
     if figures is not None:
         for name, svg in _figures(context).items():

@@ -11,6 +11,7 @@ Layout of a results folder::
         tensorboard/                             event files
         done.json | failed.json                  the end, with the reason
       report.html  report.md  results.csv
+      tensorboard/                               scores and arms, see `rlplastic.tensorboard`
 
 Files that are written whole appear whole: a temporary file in the same folder, flushed to disk,
 then renamed. Nothing here is pickled; reading a folder executes nothing.
@@ -24,6 +25,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -41,12 +43,17 @@ class Locked(Exception):
 
 
 def write_text(path: Path, text: str) -> Path:
+    """Write a text as `write_bytes` does; a line ends with a newline alone, everywhere."""
+    return write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
     """Write a file so that a reader sees the old one or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         umask = os.umask(0)
@@ -59,6 +66,16 @@ def write_text(path: Path, text: str) -> Path:
         raise
     _sync_folder(path.parent)
     return path
+
+
+def write_events(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder hold these event files, and touch none that is as it should be."""
+    old = {path.relative_to(folder).as_posix() for path in folder.rglob("*tfevents*")}
+    for name in old - files.keys():
+        (folder / name).unlink()
+    for name, content in files.items():
+        if name not in old or (folder / name).read_bytes() != content:
+            write_bytes(folder / name, content)
 
 
 def write_json(path: Path, value: Any) -> Path:
