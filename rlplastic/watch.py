@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from rlplastic import store
+from rlplastic import locks
 from rlplastic.listing import table
 from rlplastic.metrics.study import Study
 from rlplastic.progress import can_be_live, duration, plain
 from rlplastic.reading import read
-from rlplastic.record import FloatArray
+from rlplastic.record import FINISHED, FloatArray
 from rlplastic.status import ORDER, CellStatus, read_status
 
 if TYPE_CHECKING:
@@ -29,21 +29,23 @@ if TYPE_CHECKING:
 
 ENDED = ("done", "diverged", "failed")
 MOST_ROWS = 12  # of cells that are running, in the live view
+QUIET = 30.0  # seconds without a running cell after which a bench has ended; it starts one in less
 PATIENCE = 5  # between two readings of all records: so many times what one took
 
 
-def watch(folder: Path, stream: TextIO, every: float) -> None:
-    """Show a results folder until nothing runs in it any more.
+def watch(folder: Path, stream: TextIO, every: float, quiet: float = QUIET) -> None:
+    """Show a results folder until all is done, or nothing has run in it for a while.
 
     Args:
         folder: Results folder.
         stream: Where to.
         every: Seconds between two looks.
+        quiet: Seconds without a running cell after which it leaves.
 
     Raises:
         UsageError: There is no plan in the folder, or it cannot be read.
     """
-    scene = Scene(folder)
+    scene = Scene(folder, quiet=quiet)
     scene.look()
     if can_be_live(stream):
         _live(scene, stream, every)
@@ -52,7 +54,7 @@ def watch(folder: Path, stream: TextIO, every: float) -> None:
     scene.recover(patience=False)
     print(scene.head(), scene.recovery, sep="\n\n", file=stream, flush=True)
     if not scene.ever_running:
-        print("\nnothing is running here now", file=stream, flush=True)
+        print("\nnothing was running here", file=stream, flush=True)
 
 
 @dataclass
@@ -62,27 +64,39 @@ class Scene:
     Attributes:
         folder: Results folder.
         cells: All planned cells.
-        running: Whether a process runs cells there.
-        ever_running: Whether one did at any look.
+        running: Ids of the cells that a process has claimed.
+        ever_running: Whether there were any at any look.
+        quiet: Seconds without any after which nothing runs any more.
         recovery: The table of what has been recovered so far.
     """
 
     folder: Path
     cells: list[CellStatus] = field(default_factory=list)
-    running: bool = False
+    running: frozenset[str] = frozenset()
     ever_running: bool = False
+    quiet: float = QUIET
     recovery: str = ""
+    _last_running: float = field(default_factory=time.monotonic)
     _closed: int = -1
     _next_reading: float = 0.0
     _first: tuple[float, int] | None = None
 
     def look(self) -> None:
         """See how far every cell is; read the records too when a phase has closed."""
-        self.running = store.is_locked(self.folder)
-        self.ever_running |= self.running
         self.cells = read_status(self.folder)
+        left = [cell.id for cell in self.cells if cell.status not in FINISHED]
+        self.running = frozenset(name for name in left if locks.is_claimed(self.folder, name))
+        if self.running:
+            self.ever_running = True
+            self._last_running = time.monotonic()
         self._first = self._first or (time.monotonic(), self._steps())
         self.recover(patience=True)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left, or nothing has been run for a while."""
+        finished = all(cell.status in FINISHED for cell in self.cells)
+        return finished or time.monotonic() - self._last_running > self.quiet
 
     def recover(self, *, patience: bool) -> None:
         """Renew the table of recovery, if a phase has closed since it was made."""
@@ -101,8 +115,8 @@ class Scene:
         return f"{len(self.cells)} cells: {shown}{self._time_left()}"
 
     def busy(self) -> list[CellStatus]:
-        """Cells that have begun and not ended, while a process is running."""
-        return [cell for cell in self.cells if self.running and cell.status == "unfinished"]
+        """Cells that are being run."""
+        return [cell for cell in self.cells if cell.id in self.running]
 
     def _steps(self) -> int:
         ended = sum(cell.num_steps for cell in self.cells if cell.status in ENDED)
@@ -159,9 +173,9 @@ def _mean(values: FloatArray) -> str:
 def _lines(scene: Scene, stream: TextIO, every: float) -> None:
     """A line for each phase that closes and each cell that ends."""
     seen = {cell.id: (cell.status, cell.phases) for cell in scene.cells}
-    if scene.running:
+    if not scene.over:
         print(scene.head(), file=stream, flush=True)
-    while scene.running:
+    while not scene.over:
         time.sleep(every)
         scene.look()
         for cell in scene.cells:
@@ -180,11 +194,15 @@ def _live(scene: Scene, stream: TextIO, every: float) -> None:
     from rich.live import Live
 
     console = Console(file=stream, highlight=False)
-    with Live(_view(scene), console=console, refresh_per_second=2, transient=True) as live:
-        while scene.running:
+    live = Live(_view(scene), console=console, refresh_per_second=2, transient=True)
+    try:  # a signal may come while it starts, when the cursor is hidden already
+        live.start()
+        while not scene.over:
             time.sleep(every)
             scene.look()
             live.update(_view(scene))
+    finally:
+        live.stop()
 
 
 def _view(scene: Scene) -> RenderableType:

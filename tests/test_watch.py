@@ -16,7 +16,7 @@ import pytest
 import running
 import synthetic_records as synthetic
 
-from rlplastic import store
+from rlplastic import locks, store
 from rlplastic.errors import UsageError
 from rlplastic.metrics.study import Study
 from rlplastic.reading import read
@@ -25,8 +25,8 @@ from rlplastic.watch import Scene, so_far, watch
 CUE = f"{running.TINY}/Cue-observation"
 HOLD = """
 import pathlib, sys
-from rlplastic import store
-guard = store.lock(pathlib.Path(sys.argv[1]))
+from rlplastic import locks
+guard = locks.claim(pathlib.Path(sys.argv[1]), sys.argv[2])
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -48,10 +48,16 @@ def results(tmp_path: Path) -> Path:
     return folder
 
 
+def open_cell(folder: Path) -> str:
+    """The cell that has not ended."""
+    (path,) = folder.glob("Cart-b/ppo/sam/1-*")
+    return path.relative_to(folder).as_posix()
+
+
 def hold(folder: Path) -> subprocess.Popen[bytes]:
-    """A process that holds the folder's lock, as a bench does."""
+    """A process that has claimed that cell, as one that runs it has."""
     holder = subprocess.Popen(
-        [sys.executable, "-c", HOLD, folder],
+        [sys.executable, "-c", HOLD, folder, open_cell(folder)],
         env=running.environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -85,25 +91,35 @@ def test_before_anything_is_known_it_says_so(tmp_path: Path) -> None:
 
 
 def test_where_nothing_runs_it_shows_once_and_leaves_and_touches_nothing(results: Path) -> None:
-    store.lock(results).release()
+    locks.plan(results).release()
+    guard = locks.claim(results, open_cell(results))
+    assert guard is not None
+    guard.release()
     before = running.contents(results)
     out = io.StringIO()
-    watch(results, out, 60.0)
-    assert out.getvalue().startswith("20 cells: 19 done, 1 unfinished\n\ntask ")
-    assert out.getvalue().endswith("nothing is running here now\n")
+    watch(results, out, 0.1, quiet=0.5)
+    assert "20 cells: 19 done, 1 unfinished\n\ntask " in out.getvalue()
+    assert out.getvalue().endswith("nothing was running here\n")
     assert running.contents(results) == before
 
 
-def test_asking_for_the_lock_writes_nothing_and_is_told_the_truth(results: Path) -> None:
-    assert not store.is_locked(results)
-    assert not (results / ".lock").exists()
+def test_asking_for_a_claim_writes_nothing_and_is_told_the_truth(results: Path) -> None:
+    name = open_cell(results)
+    assert not locks.is_claimed(results, name)
+    assert not (results / ".locks").exists()
     holder = hold(results)
     before = running.contents(results)
-    assert store.is_locked(results)
+    assert locks.is_claimed(results, name)
     holder.kill()
     holder.communicate()
-    assert not store.is_locked(results)
+    assert not locks.is_claimed(results, name)
     assert running.contents(results) == before
+
+
+def test_it_leaves_at_once_where_all_is_finished(results: Path) -> None:
+    (path,) = results.glob("Cart-b/ppo/sam/1-*")
+    (path / "done.json").write_text('{"status": "done"}')
+    watch(results, io.StringIO(), 60.0, quiet=60.0)
 
 
 def test_a_line_for_each_phase_and_each_end_until_the_bench_ends(results: Path) -> None:
@@ -111,7 +127,7 @@ def test_a_line_for_each_phase_and_each_end_until_the_bench_ends(results: Path) 
     name = path.relative_to(results).as_posix()
     holder = hold(results)
     out = io.StringIO()
-    looker = threading.Thread(target=watch, args=(results, out, 0.05))
+    looker = threading.Thread(target=watch, args=(results, out, 0.05, 3.0))
     looker.start()
     running.until(lambda: "cells:" in out.getvalue(), "it has begun to look")
     with (path / "timing.jsonl").open("a") as file:
@@ -125,7 +141,7 @@ def test_a_line_for_each_phase_and_each_end_until_the_bench_ends(results: Path) 
     looker.join(timeout=running.PATIENCE)
     assert not looker.is_alive()
     assert "20 cells: 19 done, 1 failed\n\ntask " in out.getvalue()
-    assert "nothing is running" not in out.getvalue()
+    assert "nothing was running" not in out.getvalue()
     assert "\x1b" not in out.getvalue()
 
 
@@ -154,8 +170,7 @@ def test_a_real_bench_is_watched_to_its_end(tmp_path: Path) -> None:
         env=running.environment(),
         stdout=subprocess.DEVNULL,
     )
-    running.until(lambda: store.is_locked(tmp_path / "out"), "the bench has begun")
-    running.until(lambda: (tmp_path / "out" / "plan.json").exists(), "it has a plan")
+    running.until(lambda: list(tmp_path.glob("out/.locks/*")), "a cell has been claimed")
     done = running.rlplastic("watch", tmp_path / "out", "--every", "0.1")
     assert (done.returncode, done.stderr) == (0, "")
     assert bench.wait(timeout=running.PATIENCE) == 0

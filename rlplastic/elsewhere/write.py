@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from rlplastic import provenance, store
+from rlplastic import locks, provenance, store
 from rlplastic.elsewhere.logs import read_logs
 from rlplastic.elsewhere.runs import NEWBORN, RANDOM, Import, Run, runs_of
 from rlplastic.errors import UsageError, unknown
@@ -36,7 +36,7 @@ def import_runs(request: Import, folder: Path) -> str:
     runs, left_out = runs_of(request, logged)
     plan = _plan(request, runs, average=any(one.average for one in logged))
     _refuse_other(plan, runs, folder)
-    with store.lock(folder):
+    with locks.plan(folder):
         write_plan(plan, folder)
         for run in runs:
             if store.status_of(folder / run.cell.id) not in store.FINISHED:
