@@ -25,6 +25,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import rlplastic
+from rlplastic import cli_offline
 from rlplastic.errors import UsageError
 from rlplastic.locks import Locked
 
@@ -309,6 +310,10 @@ def compare(
     from rlplastic.compare import show_comparison
 
     print(show_comparison(first, second))
+
+
+app.command()(cli_offline.watch)
+app.command("import")(cli_offline.import_)
 
 
 @app.command()

@@ -32,6 +32,9 @@ FLAGS = {
     "report": "--output --figures --tables --help",
     "power": "--max --help",
     "compare": "--help",
+    "watch": "--every --help",
+    "import": "--shifts --out --end --pattern --columns --task --agent --arm --seed --none "
+    "--copies --worlds --scale --random --time-limit --help",
     "doctor": "--out --plugin --help",
     "check": "--plugin --quick --help",
     "preview": "--out --phases --seed --gif --plugin --help",
@@ -109,6 +112,7 @@ def test_the_flags_are_these_and_no_others() -> None:
         ["report", "{results}"],
         ["power", "{results}"],
         ["compare", "{results}", "{results}"],
+        ["watch", "{results}"],
         ["bench", "--env", "Nothing-Shifted"],
         ["bench", "--agnet", "dqn"],
     ],

@@ -73,7 +73,7 @@ def phase_zero(case: Case) -> float:
     return float("nan") if first is None else (first.end_level - case.low) / (case.high - case.low)
 
 
-@metric("whole_run_mean", better="higher", unit="return")
+@metric("whole_run_mean", better="higher", unit="return", averages=True)
 def whole_run_mean(case: Case) -> float:
     """mean_k L(arm, k) with phase 0: the metric of TRAC and C-CHAIN, in raw returns.
 
