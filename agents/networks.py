@@ -79,12 +79,14 @@ class Layer:
         norm: The normalisation between the weights and the activation, or none.
         activation: The activation, or none.
         readers: The linear layers or convolutions whose input the units are.
+        between: All modules between the weights and the readers, in order.
     """
 
     weights: nn.Linear | nn.Conv2d
     norm: nn.Module | None
     activation: nn.Module | None
     readers: tuple[nn.Linear | nn.Conv2d, ...]
+    between: tuple[nn.Module, ...] = ()
 
     @property
     def units(self) -> int:
@@ -154,6 +156,7 @@ def hidden_layers(paths: Sequence[Sequence[nn.Module]]) -> list[Layer]:
             norm=next((m for m in after if isinstance(m, NORMS)), None),
             activation=next((m for m in after if is_activation(m)), None),
             readers=tuple(readers[weights]),  # type: ignore[arg-type]
+            between=tuple(after),
         )
         for weights, after in order.items()
         if readers[weights]
@@ -272,6 +275,14 @@ def double_activations(policy: nn.Module, activation: type[nn.Module]) -> None:
             if isinstance(container[between], NORMS):
                 container[between] = norm_for(layer)
         container[place] = activation()
+
+
+def target_copy(policy: Any, module: nn.Module) -> nn.Module | None:
+    """The target network's copy of a module of the online network; None without such a network."""
+    if getattr(policy, "q_net_target", None) is None:
+        return None
+    target: list[nn.Module] = list(policy.q_net_target.modules())
+    return target[list(policy.q_net.modules()).index(module)]
 
 
 def default_optimizer(agent: Any, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -93,3 +94,32 @@ def outputs(agent: Learner, layers: Sequence[Any]) -> Iterator[tuple[Any, Tensor
 def movable(agent: Learner, scope: str) -> list[Any]:
     """The hidden layers of a scope whose units have an activation."""
     return [layer for layer in agent.layers(scope) if layer.activation is not None]
+
+
+def features(agent: Learner, observations: Tensor) -> Tensor:
+    """The critic's last hidden layer after its activation, with its graph: ``[batch, units]``."""
+    layer = movable(agent, "critic")[-1]
+    seen: list[Tensor] = []
+    hook = layer.activation.register_forward_hook(lambda _, __, output: seen.append(output))
+    try:
+        agent.values(observations)
+    finally:
+        hook.remove()
+    return seen[-1].flatten(1)
+
+
+@contextmanager
+def swapped(parameters: Sequence[Parameter], values: Sequence[Tensor]) -> Iterator[None]:
+    """Give parameters other values for a while.
+
+    Their data is exchanged rather than overwritten: a graph that was built before stays valid, and
+    the parameters are afterwards what they were, bit for bit.
+    """
+    before = [parameter.data for parameter in parameters]
+    try:
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.data = value
+        yield
+    finally:
+        for parameter, value in zip(parameters, before, strict=True):
+            parameter.data = value
