@@ -62,6 +62,7 @@ class DQN(stable_baselines3.DQN):
         self.channels_last = channels_last
         self.num_updates = 0
         self.last_batch: ReplayBufferSamples | None = None
+        self.last_terms: dict[str, Tensor] = {}
         self._transitions = 0  # since the replay memory was last emptied
         kwargs["policy_kwargs"] = self.interventions.build(dict(kwargs.get("policy_kwargs") or {}))
         super().__init__(*args, **kwargs)
@@ -135,6 +136,15 @@ class DQN(stable_baselines3.DQN):
     def newborn(self, generator: torch.Generator) -> nn.Module:
         """A newly initialised policy of the same architecture; draws from `generator` alone."""
         return new_policy(self, generator)
+
+    def reference(self, size: int, generator: torch.Generator) -> Tensor:
+        """Observations from the replay memory; draws from `generator` alone."""
+        memory = self.replay_buffer
+        assert memory is not None
+        steps = torch.randint(memory.size(), (size,), generator=generator).numpy()
+        copies = torch.randint(memory.n_envs, (size,), generator=generator).numpy()
+        drawn = memory.observations[steps, copies]
+        return memory.to_torch(memory._normalize_obs(drawn, self._vec_normalize_env))
 
     def at_shift(self, phase: int, replay: Literal["clear", "keep"]) -> None:
         """The world has shifted: empty the replay memory if the protocol says so, tell oracles."""

@@ -60,6 +60,7 @@ class PPO(stable_baselines3.PPO):
         self.channels_last = channels_last
         self.num_updates = 0
         self.last_batch: RolloutBufferSamples | None = None
+        self.last_terms: dict[str, Tensor] = {}
         kwargs["policy_kwargs"] = self.interventions.build(dict(kwargs.get("policy_kwargs") or {}))
         super().__init__(*args, **kwargs)
 
@@ -192,6 +193,12 @@ class PPO(stable_baselines3.PPO):
     def newborn(self, generator: torch.Generator) -> nn.Module:
         """A newly initialised policy of the same architecture; draws from `generator` alone."""
         return new_policy(self, generator, use_sde=self.use_sde)
+
+    def reference(self, size: int, generator: torch.Generator) -> Tensor:
+        """Observations from the rollout; draws from `generator` alone."""
+        steps = self.rollout_buffer.buffer_size * self.n_envs
+        drawn = torch.randint(steps, (size,), generator=generator).numpy()
+        return self.rollout_buffer._get_samples(drawn).observations
 
     def at_shift(self, phase: int, replay: Literal["clear", "keep"]) -> None:
         """The world has shifted: tell oracles. There is no replay memory."""

@@ -66,6 +66,7 @@ class Learner(Protocol):
     policy: Any  # the networks, with their ``optimizer``
     seed: int | None
     last_batch: Any  # the minibatch of the last update
+    last_terms: dict[str, Tensor]  # its loss terms, before any penalty; kept where there is one
 
     def scope(self, name: str) -> list[Parameter]:
         """The parameters of a scope: critic, head, backbone, actor, all."""
@@ -78,6 +79,9 @@ class Learner(Protocol):
 
     def targets(self) -> dict[Parameter, Parameter]:
         """The target network's copy of each parameter that has one."""
+
+    def reference(self, size: int, generator: torch.Generator) -> Tensor:
+        """Observations that the agent is learning from; draws from `generator` alone."""
 
     def newborn(self, generator: torch.Generator) -> Any:
         """A newly initialised policy of the same architecture; draws from `generator` alone."""
@@ -235,6 +239,8 @@ class Interventions:
 
         def with_penalty(*names: str) -> dict[str, Tensor]:
             terms = losses(*names)
+            if not names:
+                agent.last_terms = {name: term.detach() for name, term in terms.items()}
             if "critic" in terms:
                 for penalty in self._penalties:
                     extra = penalty(agent)
