@@ -121,7 +121,7 @@ class DQN(stable_baselines3.DQN):
     def scope(self, name: str) -> list[nn.Parameter]:
         """The parameters of a scope; see `rlplastic.agents.networks.scope_of`."""
         critic = self.q_net
-        return scope_of(name, critic=critic.parameters(), head=last_linear(critic), actor=())
+        return scope_of(name, critic=critic.parameters(), head=last_linear(critic.q_net), actor=())
 
     def layers(self, name: str) -> list[Layer]:
         """The hidden layers of a scope: of the critic, which is all there is."""

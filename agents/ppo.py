@@ -22,6 +22,7 @@ from rlplastic.agents.networks import (
     ACTIVATIONS,
     Activation,
     Layer,
+    auxiliary,
     default_optimizer,
     hidden_layers,
     leaves,
@@ -158,9 +159,10 @@ class PPO(stable_baselines3.PPO):
 
     def scope(self, name: str) -> list[nn.Parameter]:
         """The parameters of a scope; see `rlplastic.agents.networks.scope_of`."""
+        paths = [*self._path("vf"), *auxiliary(self.policy)]
         return scope_of(
             name,
-            critic=[p for module in self._path("vf") for p in module.parameters()],
+            critic=[p for module in paths for p in module.parameters()],
             head=self.policy.value_net.parameters(),
             actor=[
                 *(p for module in self._path("pi") for p in module.parameters()),

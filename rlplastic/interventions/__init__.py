@@ -63,6 +63,8 @@ class Learner(Protocol):
     """What an intervention may ask of an agent."""
 
     num_updates: int
+    gamma: float  # discount of one step
+    lr_schedule: Any  # from the share of training that is left to the step size
     policy: Any  # the networks, with their ``optimizer``
     seed: int | None
     last_batch: Any  # the minibatch of the last update

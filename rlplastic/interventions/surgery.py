@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -98,11 +98,24 @@ def movable(agent: Learner, scope: str) -> list[Any]:
 
 def features(agent: Learner, observations: Tensor) -> Tensor:
     """The critic's last hidden layer after its activation, with its graph: ``[batch, units]``."""
-    layer = movable(agent, "critic")[-1]
+    activation = movable(agent, "critic")[-1].activation
+    return _caught(activation, lambda: agent.values(observations))
+
+
+def target_features(agent: Learner, observations: Tensor) -> Tensor:
+    """The same of the target network, which must be there."""
+    from rlplastic.agents.networks import target_copy
+
+    activation = target_copy(agent.policy, movable(agent, "critic")[-1].activation)
+    return _caught(activation, lambda: agent.policy.q_net_target(observations))
+
+
+def _caught(module: Any, run: Callable[[], Tensor]) -> Tensor:
+    """What a module says while something is computed: ``[batch, units]``."""
     seen: list[Tensor] = []
-    hook = layer.activation.register_forward_hook(lambda _, __, output: seen.append(output))
+    hook = module.register_forward_hook(lambda _, __, output: seen.append(output))
     try:
-        agent.values(observations)
+        run()
     finally:
         hook.remove()
     return seen[-1].flatten(1)
