@@ -18,8 +18,8 @@ torch.set_num_threads(1)
 def test_upgd_is_the_algorithm_written_out(make):
     upgd = UPGD(sigma=0.1, weight_decay=0.2, beta_utility=0.9)
     model = make(upgd, steps=0)
-    weights = model.scope("all")
     optimizer = model.policy.optimizer
+    weights = [p for group in optimizer.param_groups for p in group["params"]]
     for group in optimizer.param_groups:
         group["lr"] = 0.01
     theta = [p.detach().double() for p in weights]
@@ -43,7 +43,7 @@ def test_upgd_is_the_algorithm_written_out(make):
             adam = m[i] / (1 - 0.9**t) / ((v[i] / (1 - 0.999**t)).sqrt() + 1e-5)
             theta[i] = theta[i] * (1 - 0.01 * 0.2) - 2 * 0.01 * (1 - s) * (adam + 0.1 * xi)
             torch.testing.assert_close(p.detach().double(), theta[i], rtol=1e-4, atol=1e-5)
-        assert 0.5 < s.max() < 0.74
+            assert s.max() <= 1 / (1 + torch.exp(torch.tensor(-1.0))) + 1e-9
 
 
 def test_upgd_without_positive_utility_is_a_step_of_adam():
@@ -86,7 +86,7 @@ def test_the_step_size_falls_by_the_factor_at_each_shift(make):
         model.interventions.at_shift(model, shift)
         model.learn(128, reset_num_timesteps=False)
         rates = {group["lr"] for group in model.policy.optimizer.param_groups}
-        assert rates == {pytest.approx(first * 0.5**shift)}
+        assert rates == {first * 0.5**shift}
     state = model.interventions.state_dict()
     model.interventions.at_shift(model, 4)
     model.interventions.load_state_dict(state)
