@@ -17,7 +17,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from rlplastic.agents.learner import Minibatch, update
+from rlplastic.agents.learner import Minibatch, update, wrapped
 from rlplastic.agents.networks import (
     ACTIVATIONS,
     Activation,
@@ -65,7 +65,7 @@ class DQN(stable_baselines3.DQN):
         self.last_terms: dict[str, Tensor] = {}
         self._transitions = 0  # since the replay memory was last emptied
         kwargs["policy_kwargs"] = self.interventions.build(dict(kwargs.get("policy_kwargs") or {}))
-        super().__init__(*args, **kwargs)
+        super().__init__(*wrapped(self.interventions, args, kwargs), **kwargs)
 
     def _setup_model(self) -> None:
         super()._setup_model()
@@ -93,7 +93,8 @@ class DQN(stable_baselines3.DQN):
         self._update_learning_rate(self.policy.optimizer)
         losses = []
         for _ in range(gradient_steps):
-            self.last_batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            drawn = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            self.last_batch = self.interventions.minibatch(self, drawn)
             terms = update(self, self.losses(self.last_batch))
             losses.append(terms["critic"].item())
         self._n_updates += gradient_steps
@@ -144,7 +145,8 @@ class DQN(stable_baselines3.DQN):
         steps = torch.randint(memory.size(), (size,), generator=generator).numpy()
         copies = torch.randint(memory.n_envs, (size,), generator=generator).numpy()
         drawn = memory.observations[steps, copies]
-        return memory.to_torch(memory._normalize_obs(drawn, self._vec_normalize_env))
+        shown: Any = memory._normalize_obs(drawn, self._vec_normalize_env)
+        return memory.to_torch(shown)
 
     def at_shift(self, phase: int, replay: Literal["clear", "keep"]) -> None:
         """The world has shifted: empty the replay memory if the protocol says so, tell oracles."""

@@ -17,7 +17,7 @@ from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from rlplastic.agents.learner import Minibatch, has_dropout, update
+from rlplastic.agents.learner import Minibatch, has_dropout, update, wrapped
 from rlplastic.agents.networks import (
     ACTIVATIONS,
     Activation,
@@ -63,7 +63,7 @@ class PPO(stable_baselines3.PPO):
         self.last_batch: RolloutBufferSamples | None = None
         self.last_terms: dict[str, Tensor] = {}
         kwargs["policy_kwargs"] = self.interventions.build(dict(kwargs.get("policy_kwargs") or {}))
-        super().__init__(*args, **kwargs)
+        super().__init__(*wrapped(self.interventions, args, kwargs), **kwargs)
 
     def _setup_model(self) -> None:
         super()._setup_model()

@@ -15,10 +15,12 @@ whose fields are its hyper-parameters, any of the hooks::
             return self.strength * sum(p.abs().sum() for p in agent.scope("critic"))
 
 ===================  =============================================================================
+``wrap``             before construction: the environment, as the agent sees it
 ``build``            before construction: arguments of the policy
 ``rebuild``          after construction, before the optimizer: layers, activations, normalisation
 ``begin``            a life begins: remember the initial weights, keep statistics
 ``check``            refuse an agent it cannot work on, before anything is written
+``minibatch``        what is learnt from, changed
 ``penalty``          a tensor added to the critic's term
 ``before_update``    what to remember of the weights before they move
 ``gradient``         how loss terms become gradients (one intervention of an arm at most)
@@ -99,12 +101,14 @@ class Intervention:
     Attributes:
         oracle: True if it must be told when the world shifts.
         agents: Agents it fits; empty: all.
+        observations: What it fits, ``vectors`` or ``images``; empty: both.
         cost: Gradient evaluations, relative to none, of an update at which it acts: every one, or
             each `every`-th where it has that option.
     """
 
     oracle: ClassVar[bool] = False
     agents: ClassVar[tuple[str, ...]] = ()
+    observations: ClassVar[tuple[str, ...]] = ()
     cost: ClassVar[float] = 1.0
     name: ClassVar[str]
 
@@ -120,6 +124,10 @@ class Intervention:
         found: torch.Generator = self.__dict__["_generator"]
         return found
 
+    def wrap(self, env: Any, gamma: float) -> Any:
+        """The vector environment as the agent is to see it; called before construction."""
+        return env
+
     def build(self, policy_kwargs: dict[str, Any]) -> dict[str, Any]:
         """The policy's keyword arguments, changed; called before construction."""
         return policy_kwargs
@@ -132,6 +140,10 @@ class Intervention:
 
     def check(self, agent: Learner) -> None:
         """Raise `UsageError` if it cannot work on this agent; called before anything is written."""
+
+    def minibatch(self, agent: Learner, batch: Any) -> Any:
+        """The minibatch of DQN's next update, changed; PPO's is what its policy acted on."""
+        return batch
 
     def before_update(self, agent: Learner) -> None:
         """An update is about to be made: nothing has been computed yet."""
@@ -190,17 +202,39 @@ class Interventions:
         self._penalties = [m.penalty for m in self.members if overrides(m, "penalty")]
         self._after = [m.after_update for m in self.members if overrides(m, "after_update")]
         self._before = [m.before_update for m in self.members if overrides(m, "before_update")]
+        self._changes = [m.minibatch for m in self.members if overrides(m, "minibatch")]
         self._rebuilders = [m.rebuild for m in self.members if overrides(m, "rebuild")]
 
     def check(self, agent: Learner) -> None:
-        """Every member's check."""
+        """Every member's check, and that it fits what the agent observes."""
         for member in self.members:
+            seen = "images" if len(agent.policy.observation_space.shape) == 3 else "vectors"
+            if member.observations and seen not in member.observations:
+                fits = ", ".join(member.observations)
+                raise UsageError(f"--reg {member.name}: does not fit {seen}; it fits {fits}")
             member.check(agent)
 
     @property
     def oracle(self) -> bool:
         """True if any of them must be told of the shift."""
         return any(member.oracle for member in self.members)
+
+    def wrap(self, env: Any, gamma: float) -> Any:
+        """The environment as the agent is to see it: every member's changes, in order."""
+        for member in self.members:
+            env = member.wrap(env, gamma)
+        return env
+
+    @property
+    def wraps(self) -> bool:
+        """True if a member changes the environment as the agent sees it."""
+        return any(overrides(member, "wrap") for member in self.members)
+
+    def minibatch(self, agent: Learner, batch: Any) -> Any:
+        """The minibatch after every member's changes, in order."""
+        for change in self._changes:
+            batch = change(agent, batch)
+        return batch
 
     def build(self, policy_kwargs: dict[str, Any]) -> dict[str, Any]:
         """Every member's changes to the policy's keyword arguments, in order."""

@@ -60,4 +60,5 @@ class BEER(Intervention):
             bound = bound / (2 * gamma * here * there + 1e-12)
         alike = torch.cosine_similarity(now, then, dim=1, eps=1e-6).unsqueeze(1)
         excess = torch.relu(alike - bound) * (1 - batch.dones)
-        return self.strength * excess.mean()
+        penalty: Tensor = self.strength * excess.mean()
+        return penalty

@@ -92,7 +92,8 @@ class ChurnReduction(Intervention):
         state["churn"] = DECAY * state["churn"] + (1 - DECAY) * churn
         ratio = self.ratio_policy if stochastic else self.ratio_q
         # a running mean's correction for its start is the same in both
-        return self.strength * ratio * state["loss"] / (state["churn"] + 1e-8)
+        weight: float = self.strength * ratio * state["loss"] / (state["churn"] + 1e-8)
+        return weight
 
     @staticmethod
     def _outputs(agent: Learner, observations: Tensor) -> Tensor:

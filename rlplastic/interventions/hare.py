@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Le
 
 from rlplastic.interventions import Intervention, Learner
 from rlplastic.registry import intervention
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @intervention("hare")
@@ -45,7 +48,8 @@ class HareAndTortoise(Intervention):
 
         weights = agent.scope(self.scope)
         with torch.no_grad():
-            torch._foreach_lerp_(self.state["tortoise"], weights, 1 - self.momentum)
+            places: list[Tensor] = [*weights]
+            torch._foreach_lerp_(self.state["tortoise"], places, 1 - self.momentum)
         if agent.num_updates % self.every == 0:
             for parameter, slow in zip(weights, self.state["tortoise"], strict=True):
                 surgery.overwrite(agent, parameter, slow)

@@ -24,7 +24,7 @@ class PerturbedAdam(torch.optim.Optimizer):
         self._settings = settings
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One step from the gradients that are there."""
         settings = self._settings
         moved = [(p, g["lr"]) for g in self.param_groups for p in g["params"] if p.grad is not None]
@@ -57,4 +57,5 @@ class PerturbedAdam(torch.optim.Optimizer):
     @staticmethod
     def _start(beta: float, kept: dict[str, Any]) -> float:
         """What a running mean of so many values is short of."""
-        return 1.0 - beta ** float(kept["step"])
+        found: float = 1.0 - beta ** float(kept["step"])
+        return found

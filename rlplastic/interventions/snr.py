@@ -96,7 +96,7 @@ class SelfNormalisedResets(Intervention):
         self._note(kept, fires & (age > 0))
         age += 1
         age[fires] = 0
-        late = age >= kept["threshold"]
+        late: Tensor = age >= kept["threshold"]
         self._note(kept, late)
         age[late] = 0
         return late

@@ -21,8 +21,10 @@ from rlplastic.interventions import Interventions, overrides
 
 torch.set_num_threads(1)
 HOOKS = (
+    "wrap",
     "rebuild",
     "begin",
+    "minibatch",
     "before_update",
     "penalty",
     "gradient",
@@ -37,8 +39,10 @@ AGENTS = {
 }
 
 
-def fits(entry, agent):
-    return agent in entry.traits.get("agents", (agent,))
+def fits(entry, agent, seen="vectors"):
+    return agent in (entry.traits.get("agents") or (agent,)) and seen in (
+        entry.traits.get("observations") or (seen,)
+    )
 
 
 def slots(entry):
@@ -55,13 +59,17 @@ def chosen_pairs():
     return list({frozenset((slots(one), slots(two))): (one, two) for one, two in every}.values())
 
 
-CASES = [
-    pytest.param(entry, agent, id=f"{entry.name}-{agent}")
-    for entry in registry.entries("intervention").values()
-    for agent in AGENTS
-    if fits(entry, agent)
-]
+def cases(seen):
+    """Every intervention with every agent that it fits where that is what is seen."""
+    return [
+        pytest.param(entry, agent, id=f"{entry.name}-{agent}")
+        for entry in registry.entries("intervention").values()
+        for agent in AGENTS
+        if fits(entry, agent, seen)
+    ]
 
+
+CASES = cases("vectors")
 
 ZERO = {  # the options whose zero turns an intervention off
     entry.name: field.name
@@ -118,7 +126,7 @@ class Frames(gymnasium.Env):
         return self.np_random.integers(0, 256, (4, 36, 36), np.uint8)
 
 
-@pytest.mark.parametrize(("entry", "agent"), CASES)
+@pytest.mark.parametrize(("entry", "agent"), cases("images"))
 def test_it_trains_convolutions_too(entry, agent):
     algorithm, settings = AGENTS[agent]
     small = {"buffer_size": 64, "learning_starts": 8} if agent == "dqn" else {"n_steps": 16}
