@@ -78,6 +78,7 @@ class DQN(stable_baselines3.DQN):
             lambda: default_optimizer(self, self.q_net.parameters()), self.q_net.parameters()
         )
         self.interventions.begin(self)
+        self.initial = {p: p.detach().clone() for p in self.scope("all")}
 
     def _on_step(self) -> None:
         super()._on_step()
@@ -118,6 +119,9 @@ class DQN(stable_baselines3.DQN):
         """The critic's output: ``[batch, actions]``."""
         values: Tensor = self.q_net(observations)
         return values
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "initial"]
 
     def scope(self, name: str) -> list[nn.Parameter]:
         """The parameters of a scope; see `rlplastic.agents.networks.scope_of`."""

@@ -75,6 +75,7 @@ class PPO(stable_baselines3.PPO):
             lambda: default_optimizer(self, self.policy.parameters()), self.policy.parameters()
         )
         self.interventions.begin(self)
+        self.initial = {p: p.detach().clone() for p in self.scope("all")}
 
     def train(self) -> None:
         """`n_epochs` passes over the rollout."""
@@ -156,6 +157,9 @@ class PPO(stable_baselines3.PPO):
     def values(self, observations: Tensor) -> Tensor:
         """The critic's output: ``[batch, 1]``."""
         return self.policy.predict_values(observations)
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "initial"]
 
     def scope(self, name: str) -> list[nn.Parameter]:
         """The parameters of a scope; see `rlplastic.agents.networks.scope_of`."""

@@ -122,7 +122,7 @@ def _caught(module: Any, run: Callable[[], Tensor]) -> Tensor:
 
 
 @contextmanager
-def swapped(parameters: Sequence[Parameter], values: Sequence[Tensor]) -> Iterator[None]:
+def swapped(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> Iterator[None]:
     """Give parameters other values for a while.
 
     Their data is exchanged rather than overwritten: a graph that was built before stays valid, and
