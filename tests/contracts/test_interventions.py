@@ -205,16 +205,22 @@ def test_the_two_that_each_make_the_gradient_are_in_the_pairs_and_refused():
     assert any("gradient" in slots(p.values[0]) & slots(p.values[1]) for p in PAIRS)
 
 
+NEED_ADAM = {"adamrel", "betas", "wd"}
+
+
 def exclude_each_other(one, two):
-    """Both make the gradient, both bring an optimizer, or both replace the activations."""
+    """Both make the gradient, bring an optimizer, or replace the activations; or one needs Adam."""
     replace = {one.name, two.name} <= {"crelu", "fourier", "leaky", "rational"}
-    return replace or bool({"gradient", "optimizer"} & slots(one) & slots(two))
+    without_adam = "upgd" in (one.name, two.name) and {one.name, two.name} & NEED_ADAM
+    return (
+        replace or bool(without_adam) or bool({"gradient", "optimizer"} & slots(one) & slots(two))
+    )
 
 
 @pytest.mark.parametrize(("one", "two", "agent"), PAIRS)
 def test_two_together_train_or_are_refused_with_the_reason(one, two, agent):
     if exclude_each_other(one, two):
-        with pytest.raises(UsageError, match="exclude each other|choose one"):
+        with pytest.raises(UsageError, match="exclude each other|choose one|needs Adam"):
             trained(one, agent, second=two)
         return
     model = trained(one, agent, second=two)
