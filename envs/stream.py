@@ -22,11 +22,11 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from rlplastic.envs.copies import Array, Copies
+from rlplastic.envs.copies import Array, Copies, Transition
 from rlplastic.envs.episodes import Accounts, Episode
 from rlplastic.envs.schedules import Listed, Schedule
 from rlplastic.envs.shifts import Shift, refuse_misfit
-from rlplastic.errors import UsageError
+from rlplastic.errors import Diverged, UsageError
 
 Boundary = Literal["truncate", "episode", "step"]
 _EVALUATION = 0x4556414C  # keeps evaluation apart from training
@@ -151,6 +151,7 @@ class Stream(VecEnv):
         """One step of all copies; see the module's head for the order of things."""
         worlds = self._worlds
         step = self.base.step(self._through("action", self._actions, worlds))
+        self._refuse_infinite(step)
         paid = self._through("reward", step.reward, worlds, step.final)
         self._accounts.add(paid, step.reward)
         self.clock += self.ticks
@@ -219,6 +220,18 @@ class Stream(VecEnv):
         return [False] * len(list(self._get_indices(indices)))
 
     # Inside a step
+
+    def _refuse_infinite(self, step: Transition) -> None:
+        """Raise `Diverged` at a NaN or infinity: a policy may drive an environment there."""
+        values = {"reward": step.reward}
+        if step.final.dtype.kind == "f":
+            values["observation"] = step.final
+        for name, value in values.items():
+            if not np.isfinite(value).all():
+                copy = int(np.argwhere(~np.isfinite(value))[0][0])
+                raise Diverged(
+                    f"{name} of copy {copy} is not finite after step {self.clock + self.ticks}"
+                )
 
     def _that(self, method: str) -> list[Shift]:
         return [s for s in self.shifts if getattr(type(s), method) is not getattr(Shift, method)]

@@ -29,6 +29,7 @@ class Told:
         self.ends: dict[str, tuple[str, str]] = {}
         self.most = 0
         self.moves: list[tuple[str, int, int]] = []
+        self.notes: list[tuple[str, str]] = []
 
     def began(self, cell: Cell) -> None:
         self.began_in.append(cell.id)
@@ -36,6 +37,12 @@ class Told:
 
     def moved(self, cell: Cell, *, phase: int, step: int, speed: float) -> None:
         self.moves.append((cell.id, phase, step))
+
+    def left(self, cell: Cell) -> None:
+        self.began_in.remove(cell.id)
+
+    def noted(self, cell: Cell, text: str) -> None:
+        self.notes.append((cell.id, text))
 
     def ended(self, cell: Cell, status: str, reason: str) -> None:
         self.ends[cell.id] = status, reason
