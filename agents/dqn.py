@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import stable_baselines3
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
@@ -17,6 +16,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
+from rlplastic.agents.critics import Critic, cross_entropy, logits_of
 from rlplastic.agents.learner import Minibatch, update, wrapped
 from rlplastic.agents.networks import (
     ACTIVATIONS,
@@ -39,7 +39,7 @@ from rlplastic.registry import agent
 
 
 class DQN(stable_baselines3.DQN):
-    """Deep Q-network (Mnih et al. 2015) with Huber loss, as in stable-baselines3.
+    """Deep Q-network (Mnih et al. 2015), with Huber loss as in stable-baselines3 or another.
 
     Two things differ, and neither does in an agent's first world: updates wait until
     `learning_starts` transitions have come since the replay memory was last emptied, and the loss
@@ -49,6 +49,7 @@ class DQN(stable_baselines3.DQN):
         *args: As for `stable_baselines3.DQN`.
         interventions: What is done to keep it plastic.
         channels_last: Memory layout of convolutions; faster on CPUs, the same numbers to rounding.
+        critic: The fields of `rlplastic.agents.critics.Critic`.
         **kwargs: As for `stable_baselines3.DQN`.
     """
 
@@ -59,9 +60,11 @@ class DQN(stable_baselines3.DQN):
         *args: Any,
         interventions: Interventions | None = None,
         channels_last: bool = False,
+        critic: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.interventions = interventions or Interventions()
+        self.critic = Critic(**self.interventions.critic(critic or {"kind": "huber"}))
         self.channels_last = channels_last
         self.num_updates = 0
         self.last_batch: ReplayBufferSamples | None = None
@@ -72,6 +75,7 @@ class DQN(stable_baselines3.DQN):
 
     def _setup_model(self) -> None:
         super()._setup_model()
+        self.critic.install(self.policy)
         self.interventions.rebuild(self.policy)
         self.policy.to(self.device)
         self.q_net_target.load_state_dict(self.q_net.state_dict())
@@ -106,15 +110,26 @@ class DQN(stable_baselines3.DQN):
         self.logger.record("train/loss", np.mean(losses))
 
     def losses(self, batch: ReplayBufferSamples) -> Minibatch:
-        """The critic's Huber loss; the bootstrap target is computed here, once."""
+        """The critic's loss; the bootstrap target is computed here, once."""
         discounts = batch.discounts if batch.discounts is not None else self.gamma
         with torch.no_grad():
-            future = self.q_net_target(batch.next_observations).max(dim=1)[0].reshape(-1, 1)
+            future, best = self.q_net_target(batch.next_observations).max(dim=1, keepdim=True)
             target = batch.rewards + (1 - batch.dones) * discounts * future
+            if self.critic.kind == "c51":
+                atoms = self.critic.centres().to(target)
+                moved = batch.rewards + (1 - batch.dones) * discounts * atoms
+                logits = chosen(logits_of(self.q_net_target.q_net[-1]), best)
+                wanted = self.critic.projected(logits.softmax(dim=1), moved)
+            elif self.critic.binned:
+                wanted = self.critic.probabilities(target.squeeze(1))
 
         def terms(_: tuple[str, ...]) -> dict[str, Tensor]:
-            values = torch.gather(self.q_net(batch.observations), 1, batch.actions.long())
-            return {"critic": F.smooth_l1_loss(values, target)}
+            values = self.q_net(batch.observations)
+            actions = batch.actions.long()
+            if self.critic.binned:
+                logits = chosen(logits_of(self.q_net.q_net[-1]), actions)
+                return {"critic": cross_entropy(logits, wanted)}
+            return {"critic": self.critic.loss(torch.gather(values, 1, actions), target)}
 
         return Minibatch(self.policy, terms)
 
@@ -211,6 +226,11 @@ class DQN(stable_baselines3.DQN):
         self._last_obs = new_obs
 
 
+def chosen(logits: Tensor, actions: Tensor) -> Tensor:
+    """The logits ``[batch, bins]`` of actions ``[batch, 1]`` among ``[batch, actions, bins]``."""
+    return logits[torch.arange(len(logits), device=logits.device), actions.squeeze(1)]
+
+
 @agent("dqn")
 @dataclass(frozen=True, kw_only=True)
 class DQNConfig:
@@ -236,9 +256,14 @@ class DQNConfig:
         adam_eps: Adam's epsilon.
         fused: Fused Adam: faster, the same numbers to rounding.
         channels_last: Memory layout of convolutions: faster, the same numbers to rounding.
+        critic: The critic's loss; see `rlplastic.agents.critics.Critic`.
+        bins: Of a critic that says distributions.
+        low: Smallest target that they can hold.
+        high: Largest target that they can hold.
     """
 
     learns: ClassVar[bool] = True
+    later: ClassVar[tuple[str, ...]] = ("critic", "bins", "low", "high")
 
     num_envs: Annotated[int, Ge(1)] = 1
     learning_rate: Annotated[float, Gt(0)] = 1e-4
@@ -257,6 +282,10 @@ class DQNConfig:
     adam_eps: Annotated[float, Gt(0)] = 1e-8
     fused: bool = True
     channels_last: bool = True
+    critic: Literal["huber", "mse", "twohot", "hlgauss", "c51"] = "huber"
+    bins: Annotated[int, Ge(2)] = 51
+    low: float = -10.0
+    high: float = 10.0
 
     def __post_init__(self) -> None:
         """A minibatch must fit into the replay memory."""
@@ -316,4 +345,5 @@ class DQNConfig:
             device=device,
             interventions=interventions,
             channels_last=self.channels_last,
+            critic=vars(Critic(kind=self.critic, bins=self.bins, low=self.low, high=self.high)),
         )

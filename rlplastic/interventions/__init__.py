@@ -17,6 +17,7 @@ whose fields are its hyper-parameters, any of the hooks::
 ===================  =============================================================================
 ``wrap``             before construction: the environment, as the agent sees it
 ``build``            before construction: arguments of the policy
+``critic``           the agent's options on its critic's loss (one intervention of an arm at most)
 ``rebuild``          after construction, before the optimizer: layers, activations, normalisation
 ``begin``            a life begins: remember the initial weights, keep statistics
 ``check``            refuse an agent it cannot work on, before anything is written
@@ -132,6 +133,10 @@ class Intervention:
         """The policy's keyword arguments, changed; called before construction."""
         return policy_kwargs
 
+    def critic(self) -> dict[str, Any]:
+        """The agent's options on its critic's loss: kind, bins, low, high; in place of its own."""
+        raise NotImplementedError
+
     def rebuild(self, policy: nn.Module) -> None:
         """Change the modules of a newly constructed policy, in place; draws nothing."""
 
@@ -188,6 +193,7 @@ class Interventions:
         for hook, why in (
             ("gradient", "each decides how the loss terms become a gradient"),
             ("optimizer", "each brings an optimizer of its own"),
+            ("critic", "each decides the critic's loss"),
         ):
             rivals = [member.name for member in self.members if overrides(member, hook)]
             if len(rivals) > 1:
@@ -241,6 +247,11 @@ class Interventions:
         for member in self.members:
             policy_kwargs = member.build(dict(policy_kwargs))
         return policy_kwargs
+
+    def critic(self, own: dict[str, Any]) -> dict[str, Any]:
+        """The options on the critic's loss: a member's if one has them, else the agent's own."""
+        chosen = (member.critic() for member in self.members if overrides(member, "critic"))
+        return next(chosen, own)
 
     def rebuild(self, policy: nn.Module) -> None:
         """Every member's changes to the modules, in order."""

@@ -22,6 +22,7 @@ from rlplastic.interventions import Interventions, overrides
 torch.set_num_threads(1)
 HOOKS = (
     "wrap",
+    "critic",
     "rebuild",
     "begin",
     "minibatch",
@@ -212,9 +213,8 @@ def exclude_each_other(one, two):
     """Both make the gradient, bring an optimizer, or replace the activations; or one needs Adam."""
     replace = {one.name, two.name} <= {"crelu", "fourier", "leaky", "rational"}
     without_adam = "upgd" in (one.name, two.name) and {one.name, two.name} & NEED_ADAM
-    return (
-        replace or bool(without_adam) or bool({"gradient", "optimizer"} & slots(one) & slots(two))
-    )
+    shared = {"gradient", "optimizer", "critic"} & slots(one) & slots(two)
+    return replace or bool(without_adam) or bool(shared)
 
 
 @pytest.mark.parametrize(("one", "two", "agent"), PAIRS)
