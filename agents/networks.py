@@ -332,7 +332,8 @@ def new_policy(agent: Any, generator: torch.Generator, **settings: Any) -> nn.Mo
             **settings,
             **agent.policy_kwargs,
         )
-        agent.critic.install(policy)
+        if hasattr(agent, "critic"):
+            agent.critic.install(policy)
     agent.interventions.rebuild(policy)
     return policy.to(agent.device)
 

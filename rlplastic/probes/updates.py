@@ -15,8 +15,10 @@ SINGLE = 16
 
 
 @probe("distance_to_init", cost="full")
-def distance_to_init(agent: Any, batch: Any) -> float:
+def distance_to_init(agent: Any, batch: Any) -> float | None:
     """L2 distance of the critic's parameters to those it was born with (arXiv 2308.11958)."""
+    if not hasattr(agent, "initial"):
+        return None
     with torch.no_grad():
         return float(global_norm([p - agent.initial[p] for p in agent.scope("critic")]))
 
