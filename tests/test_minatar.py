@@ -13,8 +13,10 @@ from minatar import Environment
 from rlplastic.agents.dqn import DQN
 from rlplastic.agents.features import SmallCNN, features_for
 from rlplastic.agents.ppo import PPO
+from rlplastic.benchmarks.minatar_levels import level
 from rlplastic.envs.minatar import GAMES, MinAtar, MinAtarEnv
-from rlplastic.envs.schedules import Listed
+from rlplastic.envs.schedules import Cyclic, Listed
+from rlplastic.envs.shifts_reward import Side
 from rlplastic.envs.stream import Stream
 from rlplastic.errors import UsageError
 
@@ -105,6 +107,27 @@ def test_without_ramping_a_game_does_not_get_harder():
 def test_a_game_that_minatar_does_not_have_is_refused_with_the_nearest():
     with pytest.raises(UsageError, match="'space-invaders'. Did you mean 'space_invaders'"):
         MinAtar(game="space-invaders")
+
+
+def test_a_side_pays_where_the_player_is():
+    shift = Side(channel=1, outside=-1.0).bind(MinAtar(game="asterix").make(1), 0, 0)
+    frames = np.zeros((3, 4, 10, 10), np.uint8)
+    frames[:, 0, 5, 9] = 255  # others do not count
+    frames[[0, 1, 2], 1, 5, [0, 4, 5]] = 255
+    for world, expected in ((1, [2, 2, -2]), (2, [-2, -2, 2])):
+        paid = shift.reward(np.full(3, 2.0), np.full(3, world), frames)
+        assert paid.tolist() == expected
+
+
+def test_the_best_policy_of_one_side_is_not_that_of_the_other():
+    own, blind = (level("asterix", 1, heeded, -1.0, steps=8_000) for heeded in (1, 0))
+    assert own > blind + 5
+
+
+def test_a_side_without_such_a_channel_is_refused():
+    base = MinAtar(game="breakout").make(1)
+    with pytest.raises(UsageError, match="needs frames with a channel 4"):
+        Stream(base, [Side(channel=4)], Cyclic(period=8, phases=2, worlds=3))
 
 
 def test_the_network_is_the_papers():
