@@ -24,6 +24,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 
 from rlplastic.envs.copies import Array, Copies
 from rlplastic.envs.episodes import Accounts, Episode
+from rlplastic.envs.moments import Moment
 from rlplastic.envs.schedules import Listed, Schedule
 from rlplastic.envs.shifts import Shift, refuse_misfit
 from rlplastic.errors import UsageError
@@ -89,6 +90,8 @@ class Stream(VecEnv):
         super().__init__(base.num_copies, self._stacked(space), base.action_space)
         self._accounts = Accounts(base.num_copies)
         self._frames: Array = np.empty(0)
+        self._everyone = np.arange(base.num_copies)
+        self._age = 0  # steps since the last seeded reset: what random shifts draw depends on it
         self.begin(0)
 
     # Where the clock stands
@@ -137,11 +140,12 @@ class Stream(VecEnv):
         """Restart every copy; the clock stays. At the start of a phase, with the derived seeds."""
         if seeds is None and self.clock == self.schedule.start(self._phase):
             seeds = self._derived_seeds(self._phase)
-        frames = self.base.reset(seeds)
+        frames = self._restart(seeds)
         self._worlds = np.full(self.num_envs, self.schedule.world(self._phase))
         self._open_episodes(np.ones(self.num_envs, dtype=bool))
         self.reset_infos = [{} for _ in range(self.num_envs)]
-        return self._first(self._see(frames, self._worlds), self._worlds)
+        self._frames = self._first(frames, self._everyone)
+        return self._frames
 
     def step_async(self, actions: Array) -> None:
         """See `VecEnv`."""
@@ -150,23 +154,26 @@ class Stream(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """One step of all copies; see the module's head for the order of things."""
         worlds = self._worlds
+        self._age += 1
         step = self.base.step(self._through("action", self._actions, worlds))
-        paid = self._through("reward", step.reward, worlds, step.final)
-        self._accounts.add(paid, step.reward)
         self.clock += self.ticks
 
         ended = step.terminated | step.truncated
-        after = self._push(self._see(step.final, worlds))
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         due = self.clock >= self._next and not self._last
         last = self.clock == self._next and self._last
         cut = self.boundary == "truncate" and (due or last)
         done = np.ones_like(ended) if cut else ended
+        leave = np.ones_like(ended) if due and self.boundary == "step" else done
+        paid = self._through("reward", step.reward, worlds, step.final, last=leave)
+        self._accounts.add(paid, step.reward)
+        after = self._push(self._see(step.final, worlds))
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for copy in np.flatnonzero(done):
             infos[copy] = self._close(
                 int(copy), after[copy], step.terminated[copy], not ended[copy]
             )
-        learned = self._through("target", np.sign(paid) if self.clip_reward else paid, worlds)
+        learned = np.sign(paid) if self.clip_reward else paid
+        learned = self._through("target", learned, worlds, last=leave)
 
         if due:
             self._enter(self._phase + 1)
@@ -174,7 +181,7 @@ class Stream(VecEnv):
             self._worlds = np.full(self.num_envs, self.schedule.world(self._phase))
             self._configure()
             seeds = self._derived_seeds(self._phase + int(last))
-            observation = self._first(self._see(self.base.reset(seeds), self._worlds), self._worlds)
+            observation = self._frames = self._first(self._restart(seeds), self._everyone)
         else:
             observation = self._go_on(step.observation, after, ended)
         self._open_episodes(done)
@@ -223,14 +230,30 @@ class Stream(VecEnv):
     def _that(self, method: str) -> list[Shift]:
         return [s for s in self.shifts if getattr(type(s), method) is not getattr(Shift, method)]
 
-    def _through(self, method: str, values: Array, worlds: Array, *more: Array) -> Array:
+    def _through(
+        self,
+        method: str,
+        values: Array,
+        worlds: Array,
+        *more: Array,
+        copies: Array | None = None,
+        event: str = "",
+        last: Array | None = None,
+    ) -> Array:
         """The values after every shift that has this method, in the copies not in world 0."""
         shifts = self._by_method[method]
         if not shifts or not worlds.any():
             return values
         rows = np.flatnonzero(worlds)
         whole = len(rows) == len(worlds)
+        moment = Moment(
+            copies=(self._everyone if copies is None else copies)[rows],
+            step=self._age,
+            event=event or method,
+            last=np.zeros(len(rows), dtype=bool) if last is None else last[rows],
+        )
         for shift in shifts:
+            shift.tell(moment)
             change = getattr(shift, method)
             if whole:
                 values = change(values, worlds, *more)
@@ -239,8 +262,27 @@ class Stream(VecEnv):
                 values[rows] = change(values[rows], worlds[rows], *(m[rows] for m in more))
         return values
 
-    def _see(self, frames: Array, worlds: Array) -> Array:
-        return self._through("observation", frames, worlds)
+    def _see(
+        self,
+        frames: Array,
+        worlds: Array,
+        copies: Array | None = None,
+        event: str = "observation",
+    ) -> Array:
+        return self._through("observation", frames, worlds, copies=copies, event=event)
+
+    def _restart(self, seeds: Sequence[int] | None) -> Array:
+        """The frames of all copies restarted; with seeds, random shifts begin anew too."""
+        self._age += 1
+        if seeds is not None:
+            self._age = 0
+            for shift in self.shifts:
+                shift.reseed(seeds)
+        return self.base.reset(seeds)
+
+    def _forget(self, copies: Array) -> None:
+        for shift in self.shifts:
+            shift.forget(copies)
 
     def _push(self, frames: Array) -> Array:
         """What the learner sees once these frames have been added."""
@@ -250,28 +292,34 @@ class Stream(VecEnv):
         self._frames = np.concatenate([self._frames[:, channels:], frames], axis=1)
         return self._frames
 
-    def _first(self, frames: Array, worlds: Array) -> Array:
-        """What the learner sees at a reset: the stack padded with the world's image of zero."""
-        if self.base.stack == 1:
-            return frames
-        padding = self._see(np.zeros_like(frames), worlds)
-        self._frames = np.concatenate([padding] * (self.base.stack - 1) + [frames], axis=1)
-        return self._frames
+    def _first(self, frames: Array, copies: Array) -> Array:
+        """What the learner sees of the episodes that begin in some copies.
+
+        A fresh stack is padded with the world's image of zero.
+        """
+        worlds, padding = self._worlds[copies], []
+        if self.base.stack > 1:
+            self._forget(copies)
+            blank = self._see(np.zeros_like(frames), worlds, copies, "padding")
+            padding = [blank] * (self.base.stack - 1)
+        self._forget(copies)
+        shown = self._see(frames, worlds, copies, "first")
+        return np.concatenate([*padding, shown], axis=1) if padding else shown
 
     def _go_on(self, frames: Array, after: Array, ended: Array) -> Array:
         """The next observations where no boundary cut the episodes."""
         if self.boundary == "step":
+            before = self._worlds
             self._worlds = np.full(self.num_envs, self.schedule.world(self._phase))
+            self._forget(np.flatnonzero(before != self._worlds))
         rows = np.flatnonzero(ended)
         if len(rows) == 0:
             return after
         self._worlds = self._worlds.copy()
         self._worlds[rows] = self.schedule.world(self._phase)
         observation = after.copy()
-        stack, worlds = (self._frames if self.base.stack > 1 else None), self._worlds[rows]
-        observation[rows] = self._first(self._see(frames[rows], worlds), worlds)
-        if stack is not None:
-            self._frames = observation
+        observation[rows] = self._first(frames[rows], rows)
+        self._frames = observation
         return observation
 
     def _close(self, copy: int, final: Array, terminated: bool, cut: bool) -> dict[str, Any]:
