@@ -106,7 +106,8 @@ def shown_cells(size: int) -> NDArray[np.int64]:
     """Where a cell is shown, so that the agent is in the middle of what it sees."""
     rows, columns = np.divmod(np.arange(size * size), size)
     half = size // 2
-    return (rows + half) % size * size + (columns + half) % size
+    shown: NDArray[np.int64] = (rows + half) % size * size + (columns + half) % size
+    return shown
 
 
 @environment("Forage")
