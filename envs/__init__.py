@@ -41,7 +41,8 @@ def make_shifted(
         period: Steps of a phase, over all copies; default: the suite's longest in ``small``.
         phases: Number of phases; default: the suite's in ``small``.
         render_mode: Only None: base environments are made without a screen.
-        **keywords: `copies`, `copy`, `seed`, `boundary`, `clip_reward` of `ShiftedEnv`.
+        **keywords: Of `ShiftedEnv`: `copies`, `copy`, `seed`; to change the suite's, `boundary`,
+            `clip_reward`, `reward_scale`.
     """
     loaded = load_suite(suite)
     parts = {_parts_of(name): task for name, task in loaded.tasks.items()}
@@ -61,7 +62,12 @@ def make_shifted(
         SingleCopy(options.build("environment", task.base, where).make(1)),
         [options.build("shift", shift, where) for shift in task.shifts],
         options.build("schedule", schedule, where),
-        **{"boundary": loaded.boundary, "clip_reward": loaded.clip_reward, **keywords},
+        **{
+            "boundary": loaded.boundary,
+            "clip_reward": loaded.clip_reward,
+            "reward_scale": loaded.reward_scale,
+            **keywords,
+        },
     )
 
 

@@ -68,6 +68,7 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
         seed: Fixes the contents of the worlds and the resets at the boundaries.
         boundary: See `Stream`.
         clip_reward: See `Stream`.
+        reward_scale: See `Stream`.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
         seed: int = 0,
         boundary: Boundary = "truncate",
         clip_reward: bool = False,
+        reward_scale: float = 1.0,
     ) -> None:
         base = env.copies if isinstance(env, SingleCopy) else GymCopies(lambda: env, 1)
         self.stream = Stream(
@@ -90,6 +92,7 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
             seed=seed,
             boundary=boundary,
             clip_reward=clip_reward,
+            reward_scale=reward_scale,
             ticks=copies,
             first_copy=copy,
         )

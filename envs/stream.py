@@ -48,6 +48,7 @@ class Stream(VecEnv):
             ``episode`` at its next own reset; ``step`` in mid-episode: the frame that the last
             step of a phase led to is still the old world's, all after it are the new one's.
         clip_reward: Pay the learner the sign of the reward; the recorded returns are not clipped.
+        reward_scale: What the learner is paid is divided by it; the recorded returns are not.
         ticks: Clock steps that one step of all copies takes, if not the number of copies.
         first_copy: Index of the first copy here, where others are stepped elsewhere.
         reset_key: What the seeds of resets are derived from, if not the stream's seed.
@@ -67,6 +68,7 @@ class Stream(VecEnv):
         seed: int = 0,
         boundary: Boundary = "truncate",
         clip_reward: bool = False,
+        reward_scale: float = 1.0,
         ticks: int | None = None,
         first_copy: int = 0,
         reset_key: tuple[int, ...] = (),
@@ -77,6 +79,7 @@ class Stream(VecEnv):
         self.stream_seed = seed
         self.boundary = boundary
         self.clip_reward = clip_reward
+        self.reward_scale = reward_scale
         self.ticks = base.num_copies if ticks is None else ticks
         self.first_copy = first_copy
         self.reset_key = reset_key or (seed,)
@@ -132,6 +135,7 @@ class Stream(VecEnv):
             seed=self.stream_seed,
             reset_key=(self.stream_seed, world, seed, _EVALUATION),
             clip_reward=self.clip_reward,
+            reward_scale=self.reward_scale,
         )
 
     # The interface of VecEnv
@@ -172,7 +176,7 @@ class Stream(VecEnv):
             infos[copy] = self._close(
                 int(copy), after[copy], step.terminated[copy], not ended[copy]
             )
-        learned = np.sign(paid) if self.clip_reward else paid
+        learned = (np.sign(paid) if self.clip_reward else paid) / self.reward_scale
         learned = self._through("target", learned, worlds, last=leave)
 
         if due:

@@ -81,6 +81,7 @@ def _agent(study: Study, agent: str) -> dict[str, Any]:
         "period": study.protocol.get("period", {}).get(agent),
         "oracles": oracles,
         "colors": {reg: style.color.lstrip("#") for reg, style in looks.items()},
+        "published": tables.published(study, summary),
         "scores": _scores(summary),
         "phase_zero": _phase_zero(summary),
         "intervals": panels.intervals(summary, looks),

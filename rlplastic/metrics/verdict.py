@@ -43,9 +43,8 @@ def judge(study: Study, summary: Summary) -> Verdict:
 
 
 def _obstacles(study: Study, summary: Summary) -> list[str]:
-    agent, seeds, found = summary.agent, summary.seeds, []
+    agent, found = summary.agent, list[str]()
     headline = [task for task in summary.all_tasks if study.in_headline(task, agent)]
-    measurable = any(study.measurable(task, agent) for task in summary.all_tasks)
     cells = [r for r in study.results.of(agent=agent)]
     cells += [r for task in headline for r in study.results.of(agent="random", task=task)]
     open_cells = Counter(record.status for record in cells if not record.finished)
@@ -61,20 +60,28 @@ def _obstacles(study: Study, summary: Summary) -> list[str]:
     if reasons:
         more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
         found.append(f"Too short to judge plasticity: {'; '.join(reasons[:3])}{more}")
-    if not headline and measurable:
-        found.append("No verdict: only the negative control was run")
-    elif not any(study.facts(task, agent) for task in summary.all_tasks):
-        found.append(
+    return found + _no_basis(study, summary, headline)
+
+
+def _no_basis(study: Study, summary: Summary, headline: list[str]) -> list[str]:
+    """Why S says nothing of these tasks and seeds, if it does not."""
+    agent, seeds = summary.agent, summary.seeds
+    if study.published:
+        return [f"No verdict: a published protocol with a metric of its own, {study.published}"]
+    if not headline and any(study.measurable(task, agent) for task in summary.all_tasks):
+        return ["No verdict: only the negative control was run"]
+    if not any(study.facts(task, agent) for task in summary.all_tasks):
+        return [
             "No verdict: the suite states no scale for this agent, which its pilot measures "
             "(python -m rlplastic.benchmarks.pilot)"
-        )
-    elif not headline:
-        found.append("No verdict: no task is measurable for this agent")
-    elif len(seeds) < SEEDS_NEEDED:
-        found.append(f"Too few seeds for a verdict: {len(seeds)} complete, {SEEDS_NEEDED} needed")
-    elif all(arm.plasticity is None for arm in summary.arms):
-        found.append("No verdict: there are no newborn arms to compare with")
-    return found
+        ]
+    if not headline:
+        return ["No verdict: no task is measurable for this agent"]
+    if len(seeds) < SEEDS_NEEDED:
+        return [f"Too few seeds for a verdict: {len(seeds)} complete, {SEEDS_NEEDED} needed"]
+    if all(arm.plasticity is None for arm in summary.arms):
+        return ["No verdict: there are no newborn arms to compare with"]
+    return []
 
 
 def _sentence(summary: Summary) -> str:
