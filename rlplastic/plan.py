@@ -215,7 +215,13 @@ def stream_spec(suite: Suite, name: str, task: Task, schedule: Mapping[str, Any]
         "boundary": suite.boundary,
         "clip_reward": suite.clip_reward,
         **({"notify": True} if task.notify else {}),
+        **_scaling(suite),
     }
+
+
+def _scaling(suite: Suite) -> dict[str, float]:
+    """Nothing where rewards are not scaled, so that such a cell's identity stays what it was."""
+    return {} if suite.reward_scale == 1.0 else {"reward_scale": suite.reward_scale}
 
 
 def _random_cells(
@@ -294,6 +300,8 @@ def _protocol(
         "replay": suite.replay,
         "boundary": suite.boundary,
         "clip_reward": suite.clip_reward,
+        **_scaling(suite),
+        **({"metric": suite.metric} if suite.metric else {}),
         "phases": budget.phases,
         "period": {agent: budget.period[agent] for agent in request.agents},
         "settings": {agent: settings.get(agent, {}) for agent in request.agents},
@@ -303,10 +311,13 @@ def _protocol(
 
 
 def _constants(task: Task) -> dict[str, Any]:
+    base = registry.load("environment", task.base["name"])
+    iteration = getattr(base, "iteration", None)  # a published protocol's own
     return {
+        **({} if iteration is None else {"iteration": iteration}),
         "base": " ".join(str(value) for value in task.base.values()),
         "track": task.track,
-        "time_limit": registry.load("environment", task.base["name"]).time_limit,
+        "time_limit": base.time_limit,
         "normalise": asdict(task.normalise),
         "random": task.random,
         "reference": task.reference,

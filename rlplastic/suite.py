@@ -159,6 +159,9 @@ class Suite:
         replay: What happens to the replay memory at a shift.
         boundary: How copies enter the new world.
         clip_reward: Pay the learner the sign of the reward.
+        reward_scale: What the learner is paid is divided by it.
+        metric: The metric of a published protocol that has one of its own: it is shown by task,
+            and no verdict is given on S. Empty: S and P are the headline.
         speed: Environment steps per second and core, by agent, for the estimate of time.
         budgets: By name.
         tasks: By name.
@@ -170,6 +173,8 @@ class Suite:
     replay: Replay = "clear"
     boundary: Boundary = "truncate"
     clip_reward: bool = False
+    reward_scale: Annotated[float, Gt(0)] = 1.0
+    metric: str = ""
     speed: dict[str, Annotated[float, Gt(0)]] = field(default_factory=dict)
     budgets: dict[str, Budget]
     tasks: dict[str, Task]
@@ -231,6 +236,8 @@ def load_suite(name: str) -> Suite:
     families = {family for presets in _presets().values() for family in presets}
     if suite.family not in families:
         raise unknown(f"family of suite {path.stem!r}", suite.family, families)
+    if suite.metric:
+        registry.find("metric", suite.metric)
     tables = [budget.hyperparameters for budget in suite.budgets.values()]
     for agent in {agent for table in tables for agent in table}:
         registry.find("agent", agent)
