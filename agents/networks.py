@@ -202,7 +202,9 @@ def normalise_features(policy: nn.Module) -> None:
     """
     networks = [getattr(policy, name, None) for name in ("q_net", "q_net_target")]
     paths = [(n.features_extractor, n.q_net) for n in networks if n is not None]
-    if not paths:
+    if hasattr(policy, "paths"):
+        paths = policy.paths()  # type: ignore[operator]
+    elif not paths:
         extractors = [getattr(policy, f"{prefix}_features_extractor") for prefix in ("pi", "vf")]
         nets = (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net)  # type: ignore[union-attr]
         paths = list(zip(extractors, nets, strict=True))
