@@ -246,10 +246,7 @@ class SupervisedLearner(BaseAlgorithm):
 
     def _answer(self) -> tuple[Batch, Minibatch, Any]:
         """What is shown now with its right answers, its losses, and the network's answers."""
-        batch = Batch(
-            obs_as_tensor(self._last_obs, self.device),  # type: ignore[arg-type]
-            torch.as_tensor(self.examples.answers, device=self.device),
-        )
+        batch = self._shown()
         losses, outputs = self._losses(batch)
         if has_dropout(self.policy):  # answers are given without masks
             self.policy.set_training_mode(False)
@@ -259,6 +256,13 @@ class SupervisedLearner(BaseAlgorithm):
         else:
             losses.peek()
         return batch, losses, answers_of(outputs[0], self.action_space).cpu().numpy()
+
+    def _shown(self) -> Batch:
+        """What is shown now, with its right answers."""
+        return Batch(
+            obs_as_tensor(self._last_obs, self.device),  # type: ignore[arg-type]
+            torch.as_tensor(self.examples.answers, device=self.device),
+        )
 
     def losses(self, batch: Batch) -> Minibatch:
         """The loss of a minibatch, under the name that interventions know: ``critic``."""
@@ -311,8 +315,12 @@ class SupervisedLearner(BaseAlgorithm):
         return new_policy(self, generator)
 
     def at_shift(self, phase: int, replay: Literal["clear", "keep"]) -> None:
-        """The world has shifted: tell oracles. There is no replay memory."""
+        """The world has shifted: tell oracles, and show probes the new world's first minibatch.
+
+        There is no replay memory.
+        """
         self.interventions.at_shift(self, phase)
+        self.last_batch = self._shown()
 
 
 def _build(

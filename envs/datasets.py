@@ -276,7 +276,8 @@ def _compare(path: Path) -> None:
     sums = path.parent / "SHA256SUMS"
     if not sums.is_file():
         return
-    lines = [line.split(maxsplit=1) for line in sums.read_text(encoding="utf-8").splitlines()]
+    text = sums.read_text(encoding="utf-8", errors="replace")
+    lines = [line.split(maxsplit=1) for line in text.splitlines()]
     listed = {line[1].lstrip("*"): line[0].lower() for line in lines if len(line) == 2}
     if path.name in listed:
         found = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -62,8 +62,6 @@ class Pixels(Shift):
 class LabelShift(Shift):
     """A shift of the right answers of labelled examples."""
 
-    on: ClassVar[str] = "reward"
-
     @property
     def examples(self) -> Examples:
         """The base environment."""
@@ -95,6 +93,8 @@ class Labels(LabelShift):
     same inputs, other answers, and what was learned of the inputs stays of use.
     """
 
+    on: ClassVar[str] = "reward"
+
     def check(self) -> None:
         """As many worlds as orders of the classes."""
         super().check()
@@ -125,6 +125,8 @@ class Relabel(LabelShift):
     Attributes:
         share: Of the examples.
     """
+
+    on: ClassVar[str] = "reward"
 
     share: Annotated[float, Gt(0), Le(1)] = 1.0
 

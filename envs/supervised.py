@@ -178,8 +178,15 @@ class Images:
 
     @property
     def title(self) -> str:
-        """What tables call it: the data that were read."""
-        return f"{type(self).__name__} {self.used} ({self.digest})"
+        """What reports say of it: the data that are read."""
+        return f"{self.used} (SHA-256 {self.digest}...)"
+
+    @property
+    def note(self) -> str:
+        """What must be said before a bench: other data than those asked for."""
+        if self.used != datasets.EMBEDDED or self.data == self.used:
+            return ""
+        return f"no --data-dir was given, so scikit-learn's {self.used} stand in for {self.data}"
 
     def make(self, num_copies: int) -> Copies:
         """See `rlplastic.envs.copies`.

@@ -87,6 +87,7 @@ class Task:
         reference: A return that counts as having learned the task, and who says so.
         reference_source: Where it comes from.
         agents: Pilot measurements by agent.
+        most_phases: At most so many phases, whatever the budget has: where worlds run out.
     """
 
     base: dict[str, Any]
@@ -98,6 +99,7 @@ class Task:
     reference: float | None = None
     reference_source: str = ""
     agents: dict[str, Pilot] = field(default_factory=dict)
+    most_phases: Annotated[int, Ge(2)] | None = None
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -145,6 +147,27 @@ class Budget:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
+    def phases_of(self, task: Task) -> int:
+        """Phases of a task in this budget."""
+        return min(self.phases, task.most_phases or self.phases)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What a bench of a suite runs if the user does not say.
+
+    Attributes:
+        agents: Names of agents.
+        regs: Interventions, as ``sam:rho=0.1``.
+        probes: ``full``, or ``default``: the cheap ones.
+    """
+
+    agents: list[str] = field(default_factory=lambda: ["dqn"])
+    regs: list[str] = field(default_factory=lambda: ["sam"])
+    probes: Literal["default", "full"] = "default"
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
@@ -158,6 +181,7 @@ class Suite:
         boundary: How copies enter the new world.
         clip_reward: Pay the learner the sign of the reward.
         speed: Environment steps per second and core, by agent, for the estimate of time.
+        bench: The agents, regs and probes that a bench runs if the user names none.
         budgets: By name.
         tasks: By name.
     """
@@ -169,6 +193,7 @@ class Suite:
     boundary: Boundary = "truncate"
     clip_reward: bool = False
     speed: dict[str, Annotated[float, Gt(0)]] = field(default_factory=dict)
+    bench: Bench = field(default_factory=lambda: Bench())
     budgets: dict[str, Budget]
     tasks: dict[str, Task]
 
