@@ -56,7 +56,7 @@ def make_shifted(
     schedule = full_schedule(
         task.schedule,
         max(budget.period.values()) if period is None else period,
-        budget.phases if phases is None else phases,
+        budget.phases_of(task) if phases is None else phases,
     )
     return ShiftedEnv(
         SingleCopy(options.build("environment", task.base, where).make(1)),

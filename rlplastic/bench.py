@@ -75,7 +75,7 @@ def run(request: Request, folder: Path, *, fresh: bool, as_json: bool) -> int:
             f"this names {len(plan.tasks)}"
         )
     reg = options.reg_label(options.parse_reg(request.regs[0]))
-    agent = request.agents[0]
+    agent = next(iter(plan.protocol["period"]))
     arm = [c for c in plan.cells if (c.agent, c.reg, c.fresh) == (agent, reg, fresh)]
     plan = prepare(replace(plan, cells=arm), folder, request.device)
     (cell,) = plan.cells

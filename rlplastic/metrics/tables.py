@@ -148,7 +148,8 @@ def tasks(study: Study, summary: Summary) -> Table:
         facts = study.facts(task, agent)
         normalise = known.get("normalise") or {}
         inside, measurable = study.in_headline(task, agent), study.measurable(task, agent)
-        remarks = [str(facts.get("note") or ""), study.too_short(task, agent)]
+        remarks = [f"data: {known['data']}"] if known.get("data") else []
+        remarks += [str(facts.get("note") or ""), study.too_short(task, agent)]
         remarks += _flags(study, task, agent)
         reference = f"{_plain(normalise.get('high'))} {normalise.get('high_name', '')}"
         if not inside:

@@ -1,0 +1,188 @@
+"""Shifts of supervised streams: of the pixels, of the labels, of the classes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from annotated_types import Gt, Le
+from gymnasium import spaces
+
+from rlplastic.envs.copies import Array
+from rlplastic.envs.shifts import Shift
+from rlplastic.envs.supervised import Examples
+from rlplastic.registry import shift
+
+
+@shift("pixels")
+@dataclass(frozen=True, kw_only=True)
+class Pixels(Shift):
+    """Put the pixels of each image in another order, drawn anew for each world.
+
+    Permuted MNIST, domain-incremental: the same classes, other inputs (arXiv 1312.6211; as a test
+    of plasticity arXiv 2308.11958 and Dohare et al., Nature 2024). The channels of a pixel stay
+    together. For networks without convolutions, which see no places: no world is harder.
+    """
+
+    on: ClassVar[str] = "observation"
+
+    def check(self) -> None:
+        """Images only."""
+        space = self.base.observation_space
+        if not (isinstance(space, spaces.Box) and len(space.shape) == 3):
+            raise self.refuse("images")
+        self.__dict__["worlds"] = math.factorial(min(space.shape[1] * space.shape[2], 20))
+
+    def neutral(self) -> Array:
+        """Every pixel in its place."""
+        return np.arange(self._pixels)
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """Place i shows pixel ``order[i]``."""
+        return rng.permutation(self._pixels)
+
+    def observation(self, frames: Array, world: Array) -> Array:
+        """The pixels in the world's order."""
+        flat, order = frames.reshape(*frames.shape[:2], -1), self.content(world)
+        if (world == world[0]).all():
+            moved = flat[:, :, order[0]]
+        else:
+            moved = np.take_along_axis(flat, order[:, None, :], axis=2)
+        return moved.reshape(frames.shape)
+
+    @property
+    def _pixels(self) -> int:
+        _, height, width = self.base.observation_space.shape or ()
+        return int(height * width)
+
+
+class LabelShift(Shift):
+    """A shift of the right answers of labelled examples."""
+
+    @property
+    def examples(self) -> Examples:
+        """The base environment."""
+        base = self.base
+        assert isinstance(base, Examples)
+        return base
+
+    def check(self) -> None:
+        """Labelled examples only."""
+        if not isinstance(self.base, Examples):
+            raise self.refuse("labelled examples, as of environment 'Images'")
+
+    def configure(self, env: Any, world: int) -> Any:
+        """The same examples with the world's answers."""
+        env.changes[self.__dict__["_index"]] = partial(self.labels, world=world)
+        return env
+
+    def labels(self, before: Array, world: int) -> Array:
+        """The world's answers, given those of world 0: int64 ``[examples]``."""
+        raise NotImplementedError
+
+
+@shift("labels")
+@dataclass(frozen=True, kw_only=True)
+class Labels(LabelShift):
+    """Exchange the classes' names, drawn anew for each world: class c is answered ``order[c]``.
+
+    Label-permuted EMNIST (arXiv 2404.00781) and the label permutations of arXiv 2312.00246: the
+    same inputs, other answers, and what was learned of the inputs stays of use.
+    """
+
+    on: ClassVar[str] = "reward"
+
+    def check(self) -> None:
+        """As many worlds as orders of the classes."""
+        super().check()
+        self.__dict__["worlds"] = math.factorial(min(len(self.examples.classes), 20))
+
+    def neutral(self) -> Array:
+        """Every class under its own name."""
+        return np.arange(len(self.examples.classes))
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """The new name of each class."""
+        return rng.permutation(len(self.examples.classes))
+
+    def labels(self, before: Array, world: int) -> Array:
+        """Renamed."""
+        return before if world == 0 else self._content(world)[before]
+
+
+@shift("relabel")
+@dataclass(frozen=True, kw_only=True)
+class Relabel(LabelShift):
+    """Draw the labels of a share of the examples anew, uniformly: each world changes another share.
+
+    World w is world w - 1 with `share` of its labels drawn anew. With share 1 the labels are
+    random from world 1 on and have to be memorised (arXiv 2303.01486, Sec. 4; 2308.11958); with a
+    small one little changes (arXiv 2402.18762 finds 1 % almost harmless).
+
+    Attributes:
+        share: Of the examples.
+    """
+
+    on: ClassVar[str] = "reward"
+
+    share: Annotated[float, Gt(0), Le(1)] = 1.0
+
+    def check(self) -> None:
+        """As many labels are drawn as there are examples in world 0."""
+        super().check()
+        self.__dict__["_number"] = len(self.examples.true_labels)
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """The new label of each example, or -1 where it stays."""
+        number: int = self.__dict__["_number"]
+        fresh = rng.integers(len(self.examples.classes), size=number)
+        stay = rng.permutation(number) >= max(1, round(self.share * number))
+        return np.where(stay, -1, fresh)
+
+    def labels(self, before: Array, world: int) -> Array:
+        """Those of the world before, and the new ones."""
+        first = world if self.share == 1 else 1
+        for earlier in range(max(first, 1), world + 1):
+            fresh = np.resize(self._content(earlier), len(before))  # beside 'pairs' more or fewer
+            before = np.where(fresh < 0, before, fresh)
+        return before
+
+
+@shift("pairs")
+@dataclass(frozen=True, kw_only=True)
+class Pairs(Shift):
+    """Show the examples of other classes, as many as before; no world comes twice.
+
+    Digit pairs, class-incremental: with ``classes = [0, 1]`` of ten digits there are 45 worlds,
+    one for each pair (the 45 tasks of arXiv 2409.17300 are taken to be these; the paper's own
+    order and coding are not known). The lower class is answer 0.
+    """
+
+    on: ClassVar[str] = "dynamics"
+
+    def check(self) -> None:
+        """There must be other classes."""
+        base = self.base
+        if not isinstance(base, Examples) or len(base.classes) >= base.num_known:
+            raise self.refuse("labelled examples of some of the classes, as classes = [0, 1]")
+        self.__dict__["worlds"] = math.comb(base.num_known, len(base.classes))
+        self.__dict__["_first"] = base.classes
+
+    def neutral(self) -> Array:
+        """The classes that the base environment shows."""
+        return np.sort(self.__dict__["_first"])
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """Other classes, in ascending order."""
+        base = self.base
+        assert isinstance(base, Examples)
+        return np.sort(rng.choice(base.num_known, size=len(base.classes), replace=False))
+
+    def configure(self, env: Any, world: int) -> Any:
+        """The same data, of which other classes are shown."""
+        chosen = self._content(world).tolist() if world else self.__dict__["_first"]
+        env.classes = tuple(chosen)
+        return env
