@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -48,13 +49,20 @@ CASES = [pytest.param(task.shifts, task.base, id=where) for where, task in EXAMP
 ]
 
 
+def some_actions(stream, rng):
+    space, copies = stream.action_space, stream.num_envs
+    if isinstance(space, gymnasium.spaces.Discrete):
+        return rng.integers(space.n, size=copies)
+    return rng.uniform(space.low, space.high, (copies, *space.shape)).astype(space.dtype)
+
+
 def play(stream, steps=30, seed=0, hold=1):
     rng = np.random.default_rng(seed)
     trace = [stream.reset()]
     rewards = []
     for step in range(steps):
         if step % hold == 0:
-            actions = rng.integers(stream.action_space.n, size=stream.num_envs)
+            actions = some_actions(stream, rng)
         observation, reward, _, infos = stream.step(actions)
         trace.append(observation)
         rewards.append(reward)
