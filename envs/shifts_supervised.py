@@ -1,4 +1,4 @@
-"""Shifts of supervised streams: of the pixels, of the labels, of the classes."""
+"""Shifts of supervised streams: of the pixels, the labels, the examples, the targets."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from annotated_types import Gt, Le
+from gymnasium import spaces
 
 from rlplastic.envs.copies import Array
+from rlplastic.envs.regression import SlowBits
 from rlplastic.envs.shifts import Shift
-from rlplastic.envs.supervised import Examples
+from rlplastic.envs.supervised import Examples, Supervised
 from rlplastic.registry import shift
 
 
@@ -142,4 +144,94 @@ class Pairs(Shift):
         """The same data, of which other classes are shown."""
         chosen = self._content(world).tolist() if world else self.__dict__["_first"]
         env.classes = tuple(chosen)
+        return env
+
+
+@shift("chunks")
+@dataclass(frozen=True, kw_only=True)
+class Chunks(Shift):
+    """Show more of the examples: `size` of them in world 0, and as many again in each world.
+
+    Input adaptation: data that arrive over time (arXiv 2306.10711, Sec. 3; 1910.08475 with two
+    chunks). The answers stay. For *label* adaptation, where labels become true over time, go
+    through the worlds of `relabel` backwards: schedule ``list`` with worlds = [9, 8, ..., 0].
+    """
+
+    on: ClassVar[str] = "dynamics"
+
+    def check(self) -> None:
+        """There must be examples that world 0 does not show."""
+        base = self.base
+        if not isinstance(base, Examples) or not 0 < base.size < len(base.data.labels):
+            raise self.refuse("the first of many labelled examples, as size = 1000")
+        self.__dict__["worlds"] = len(base.data.labels) // base.size
+        self.__dict__["_size"] = base.size
+
+    def configure(self, env: Any, world: int) -> Any:
+        """The same data, of which more are shown."""
+        env.size = self.__dict__["_size"] * (world + 1)
+        return env
+
+
+@shift("flip")
+@dataclass(frozen=True, kw_only=True)
+class Flip(Shift):
+    """Flip one of the slow bits: world w is world w - 1 with one bit flipped, drawn anew.
+
+    Slowly-changing regression (Dohare et al., Nature 2024: every 10,000 examples). A world may be
+    one that has been before, as there.
+    """
+
+    on: ClassVar[str] = "dynamics"
+
+    def check(self) -> None:
+        """Slow bits only."""
+        if not isinstance(self.base, SlowBits):
+            raise self.refuse("slow bits, as of environment 'Bits'")
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """The bit that is flipped."""
+        base = self.base
+        assert isinstance(base, SlowBits)
+        return rng.integers(len(base.slow), size=1)
+
+    def configure(self, env: Any, world: int) -> Any:
+        """The same target network behind the world's bits."""
+        env.slow = np.zeros_like(env.slow)
+        for earlier in range(1, world + 1):
+            bit = self._drawn(earlier, 0)
+            env.slow[bit] = 1 - env.slow[bit]
+        return env
+
+
+@shift("mean")
+@dataclass(frozen=True, kw_only=True)
+class Mean(Shift):
+    """Add a number to all targets, drawn anew for each world from N(0, amplitude^2).
+
+    Large-mean regression (arXiv 2402.18762): the offset has to be written into the weights. That
+    paper's targets and amplitude are not known; 10 standard deviations of the targets is ours.
+
+    Attributes:
+        amplitude: Standard deviation of the number.
+    """
+
+    on: ClassVar[str] = "reward"
+
+    amplitude: Annotated[float, Gt(0)] = 10.0
+
+    def check(self) -> None:
+        """Numbers as answers only."""
+        base = self.base
+        if not isinstance(base, Supervised) or isinstance(base.action_space, spaces.Discrete):
+            raise self.refuse("answers that are numbers, as of environment 'Bits'")
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """The number."""
+        return rng.normal(0.0, self.amplitude, size=1).astype(np.float32)
+
+    def configure(self, env: Any, world: int) -> Any:
+        """The same examples with moved targets."""
+        moved = self._content(world) if world else np.zeros(1, dtype=np.float32)
+        env.changes[self.__dict__["_index"]] = lambda answers: answers + moved
         return env

@@ -98,7 +98,7 @@ class Examples(Supervised):
         data: All of them.
         classes: The classes that are shown now; the first of them is answer 0. A shift may set
             others, as many; takes effect at the next `reset`.
-        size: The first so many examples of these classes; 0: all.
+        size: The first so many examples of these classes; 0: all. A shift may set more.
     """
 
     def __init__(self, data: Dataset, num_copies: int, classes: Sequence[int], size: int) -> None:
@@ -108,13 +108,13 @@ class Examples(Supervised):
         self.classes = tuple(classes) or tuple(range(self.num_known))
         self.observation_space = spaces.Box(0, 255, data.images.shape[1:], np.uint8)
         self.action_space = spaces.Discrete(len(self.classes))
-        self._selected: tuple[int, ...] = ()
+        self._selected: tuple[Any, ...] = ()
         self.true_labels = np.empty(0, dtype=np.int64)
         self.select()
 
     def select(self) -> None:
-        """Take the examples of `classes`; `true_labels` are theirs, before any `changes`."""
-        if self._selected == self.classes:
+        """Take `size` examples of `classes`; `true_labels` are theirs, before any `changes`."""
+        if self._selected == (self.classes, self.size):
             return
         place = np.full(self.num_known, -1)
         place[list(self.classes)] = np.arange(len(self.classes))
@@ -122,7 +122,7 @@ class Examples(Supervised):
         rows = np.flatnonzero(labels >= 0)[: self.size or None]
         self.true_labels = labels[rows]
         self._images = self.data.images if len(rows) == len(labels) else self.data.images[rows]
-        self._selected = self.classes
+        self._selected = (self.classes, self.size)
 
     def _begin(self) -> None:
         self.select()

@@ -166,6 +166,78 @@ def test_every_pair_of_digits_comes_once():
         stream_of([{"name": "pairs"}], PAIR, phases=46, period=80)
 
 
+def test_more_examples_are_shown_in_each_world_and_the_first_stay():
+    base = {**DIGITS, "size": 100}
+    data = datasets.load("digits")
+    for world in (0, 2):
+        stream = stream_of([{"name": "chunks"}], base, copies=1, period=4000, worlds=(world,))
+        number = 100 * (world + 1)
+        images, labels = shown(stream, number)
+        assert known(images[:, 0], labels[:, 0]) == known(
+            data.images[:number], data.labels[:number]
+        )
+    with pytest.raises(UsageError, match="17 worlds"):
+        stream_of([{"name": "chunks"}], base, phases=18, period=80)
+
+
+BITS = {"name": "Bits"}
+
+
+def test_targets_are_those_of_the_written_network_of_threshold_units():
+    stream = stream_of(base=BITS, copies=50)
+    inputs, answers = shown(stream, 20)
+    base = stream.base
+    assert inputs.reshape(-1, 21)[:, :15].sum() == 0
+    assert {tuple(row) for row in inputs.reshape(-1, 21)[:, 15:20]} == set(
+        itertools.product((0.0, 1.0), repeat=5)
+    )
+    for x, y in zip(inputs.reshape(-1, 21), answers.reshape(-1), strict=True):
+        total = 0.0
+        for unit in range(100):
+            column = base.hidden[:, unit]
+            threshold = 0.7 * 21 - sum(1 for w in column if w < 0)
+            total += base.output[unit] * float(sum(x * column) > threshold)
+        assert y == total
+
+
+def test_each_world_flips_one_slow_bit_of_the_one_before():
+    states = []
+    for world in range(12):
+        inputs, _ = shown(stream_of([{"name": "flip"}], BITS, worlds=(world,)), 2)
+        (slow,) = {tuple(row) for row in inputs.reshape(-1, 21)[:, :15]}
+        states.append(np.array(slow))
+    assert [int(np.abs(a - b).sum()) for a, b in itertools.pairwise(states)] == [1] * 11
+    assert len({tuple(state) for state in states}) > 4
+
+
+def test_the_mean_of_the_targets_moves_and_the_return_is_minus_the_mean_squared_error():
+    plain = shown(stream_of([{"name": "mean"}], BITS, worlds=(0,)), LIMIT)
+    episodes = []
+    stream = stream_of([{"name": "mean"}], BITS, worlds=(4,))
+    stream.listener = episodes.append
+    observations = [stream.reset()]
+    moved = [stream.base.answers]
+    for _ in range(LIMIT):
+        observations.append(stream.step(np.full((16, 1), 2.0, dtype=np.float32))[0])
+        moved.append(stream.base.answers)
+    offset = stream.shifts[0]._content(4)
+    assert np.stack(observations[:LIMIT]).tobytes() == plain[0].tobytes()
+    np.testing.assert_allclose(np.stack(moved[:LIMIT]), plain[1] + offset, rtol=1e-6)
+    errors = (np.stack(moved[:LIMIT]).astype(float) - 2.0) ** 2
+    returns = [e.task_return for e in episodes]
+    np.testing.assert_allclose(returns, -errors.mean(axis=(0, 2)), rtol=1e-9)
+
+
+def test_a_network_learns_the_regression():
+    episodes = []
+    stream = stream_of(base=BITS, period=8000, phases=1)
+    stream.listener = episodes.append
+    learner(stream, hidden=(32,), optimizer="adam", learning_rate=0.01).learn(8000)
+    returns = [e.task_return for e in episodes]
+    assert np.mean(returns[:16]) < -0.8
+    assert np.mean(returns[-16:]) > -0.4
+
+
 # -- scores --------------------------------------------------------------------------------------
 
 
