@@ -202,12 +202,6 @@ class SupervisedLearner(BaseAlgorithm):
         self.last_batch: Batch | None = None
         self.last_terms: dict[str, Tensor] = {}
         self._last_loss: Tensor | None = None
-        if self.interventions.wraps:
-            names = "+".join(member.name for member in self.interventions.members)
-            raise UsageError(
-                f"--reg {names}: a normaliser of observations or rewards does not fit a supervised "
-                "agent, whose inputs are normalised already"
-            )
         super().__init__(
             Predictor,
             env,
