@@ -3,6 +3,7 @@
 ==============  =============================================================================
 builds          the parts fit together and the schedule is one
 spaces          what is shown has the declared shape, dtype and range
+inputs          shifts do not write into what they are given
 determinism     the same seed and actions give the same bytes
 forgets         after a reset with a seed nothing remains of any past
 base            world 0, at first and when it comes back, is the base environment byte for byte
@@ -38,7 +39,7 @@ from stable_baselines3.common import env_checker as sb3_checker
 
 from rlplastic.doctor import Broken, Check
 from rlplastic.envs.check_boundaries import agree, begins, leaks, timing
-from rlplastic.envs.check_contents import base, determinism, forgets, spaces, worlds
+from rlplastic.envs.check_contents import base, determinism, forgets, inputs, spaces, worlds
 from rlplastic.envs.stream import Stream
 from rlplastic.envs.tasks import Subject, find_subjects
 from rlplastic.envs.traces import FULL, QUICK, Effort, play
@@ -180,6 +181,7 @@ def _held() -> dict[str, int]:
 CHECKS: dict[str, Callable[[Subject, Effort], str]] = {
     "builds": builds,
     "spaces": spaces,
+    "inputs": inputs,
     "determinism": determinism,
     "forgets": forgets,
     "base": base,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import gymnasium
@@ -58,6 +58,12 @@ class Subject:
     _found: dict[tuple[int, int], Schedule] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """The fields as JSON values: the arguments of an equal one."""
+        names = (f.name for f in fields(self) if f.init)
+        return {name: getattr(self, name) for name in names}
 
     def copies(self, number: int) -> Copies:
         """Copies of the base environment alone."""
@@ -195,8 +201,9 @@ def subject_of(kind: str, name: str) -> Subject:
         subject = Subject(name=f"{title} on {_words(base)}", base=base, shifts=[{"name": name}])
         try:
             stream = subject.stream(1, Listed(period=8, worlds=(0, 1)))
-        except UsageError as error:
-            reasons.append(f"{_words(base)}: {error}")
+        except Exception as error:  # a shift of one's own may raise anything
+            kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
+            reasons.append(f"{_words(base)}: {kind}{error}")
             continue
         stream.close()
         most = stream.shifts[0].worlds
@@ -204,7 +211,7 @@ def subject_of(kind: str, name: str) -> Subject:
             return subject
         cyclic = {"name": "cyclic", "worlds": most}
         return Subject(name=subject.name, base=base, shifts=subject.shifts, schedule=cyclic)
-    raise UsageError(f"{title} fits none of the base environments\n" + "\n".join(reasons[:2]))
+    raise UsageError(f"{title} fits none of the base environments\n" + "\n".join(reasons))
 
 
 def _bases() -> Iterator[Mapping[str, Any]]:
