@@ -40,7 +40,7 @@ def make_shifted(
         period: Steps of a phase, over all copies; default: the suite's longest in ``small``.
         phases: Number of phases; default: the suite's in ``small``.
         render_mode: Only None: base environments are made without a screen.
-        **keywords: `copies`, `copy`, `seed`, `boundary`, `clip_reward` of `ShiftedEnv`.
+        **keywords: `copies`, `copy`, `seed`, `boundary`, `clip_reward`, `notify` of `ShiftedEnv`.
     """
     loaded = load_suite(suite)
     tracks = {task.track: task for name, task in loaded.tasks.items() if _base_of(name) == base}
@@ -59,7 +59,12 @@ def make_shifted(
         SingleCopy(options.build("environment", task.base, where).make(1)),
         [options.build("shift", shift, where) for shift in task.shifts],
         options.build("schedule", schedule, where),
-        **{"boundary": loaded.boundary, "clip_reward": loaded.clip_reward, **keywords},
+        **{
+            "boundary": loaded.boundary,
+            "clip_reward": loaded.clip_reward,
+            "notify": task.notify,
+            **keywords,
+        },
     )
 
 

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 
 from rlplastic.envs.copies import Array, Copies, GymCopies
-from rlplastic.envs.schedules import Schedule
+from rlplastic.envs.schedules import Drawn, Schedule
 from rlplastic.envs.shifts import Shift
 from rlplastic.envs.stream import Boundary, Stream
 
@@ -73,19 +73,21 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
         seed: Fixes the contents of the worlds and the resets at the boundaries.
         boundary: See `Stream`.
         clip_reward: See `Stream`.
+        notify: See `Stream`.
     """
 
     def __init__(
         self,
         env: gymnasium.Env[Any, Any],
         shifts: Sequence[Shift],
-        schedule: Schedule,
+        schedule: Schedule | Drawn,
         *,
         copies: int = 1,
         copy: int = 0,
         seed: int = 0,
         boundary: Boundary = "truncate",
         clip_reward: bool = False,
+        notify: bool = False,
     ) -> None:
         base = env.copies if isinstance(env, SingleCopy) else GymCopies(lambda: env, 1)
         self.stream = Stream(
@@ -95,6 +97,7 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
             seed=seed,
             boundary=boundary,
             clip_reward=clip_reward,
+            notify=notify,
             ticks=copies,
             first_copy=copy,
         )

@@ -214,6 +214,7 @@ def stream_spec(suite: Suite, name: str, task: Task, schedule: Mapping[str, Any]
         "schedule": resolved["schedule"],
         "boundary": suite.boundary,
         "clip_reward": suite.clip_reward,
+        **({"notify": True} if task.notify else {}),
     }
 
 
@@ -222,9 +223,10 @@ def _random_cells(
 ) -> list[Cell]:
     """The random reference of a task: one phase in each world that can change its return.
 
-    One cell stands for all seeds, unless what a world pays is drawn anew for each seed.
+    One cell stands for all seeds, unless what a world pays is drawn anew for each seed. Where a
+    ramp leads from world to world, what a phase pays is of both: random play meets the schedule.
     """
-    from rlplastic.envs.schedules import worlds_of
+    from rlplastic.envs.schedules import Ramped, bound, worlds_of
     from rlplastic.envs.shifts import Shift
 
     if "random" not in budget.period:
@@ -234,7 +236,10 @@ def _random_cells(
     spec = full_schedule(task.schedule, period, budget.phases)
     shifts = [registry.load("shift", shift["name"]) for shift in task.shifts]
     seen = [shift for shift in shifts if shift.on not in ("observation", "target")]
-    worlds = worlds_of(options.build("schedule", spec, where)) if seen else [0]
+    schedule = bound(options.build("schedule", spec, where), 0)  # worlds are none of the seed's
+    worlds = worlds_of(schedule) if seen else [0]
+    if seen and isinstance(schedule, Ramped):
+        worlds = []
     drawn = any(shift.draw is not Shift.draw for shift in seen)
     parts = _parts(suite, budget, name, task, "random", worlds=worlds)
     return [

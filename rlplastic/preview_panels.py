@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlplastic.plots import GREY, OKABE_ITO, SETTINGS
+from rlplastic.canvas import GREY, OKABE_ITO, SETTINGS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

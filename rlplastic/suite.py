@@ -87,6 +87,7 @@ class Task:
         reference: A return that counts as having learned the task, and who says so.
         reference_source: Where it comes from.
         agents: Pilot measurements by agent.
+        notify: Tell the agent the world it acts in.
     """
 
     base: dict[str, Any]
@@ -98,6 +99,7 @@ class Task:
     reference: float | None = None
     reference_source: str = ""
     agents: dict[str, Pilot] = field(default_factory=dict)
+    notify: bool = False
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -237,7 +239,7 @@ def load_suite(name: str) -> Suite:
 
 def stream_digest(task: Task) -> str:
     """Eight characters for the base and the shifts of a task, as they are written."""
-    return store.digest([task.base, task.shifts])[:8]
+    return store.digest([task.base, task.shifts, *(["notify"] * task.notify)])[:8]
 
 
 def _refuse_foreign_pilots(suite: str, name: str, task: Task) -> None:

@@ -74,6 +74,10 @@ class Study:
         """The track of a task; empty if the plan does not say."""
         return str(self.results.plan.get("tasks", {}).get(task, {}).get("track") or "")
 
+    def averages(self, task: str) -> bool:
+        """Whether its episodes are points of a moving mean, which reaches back over the shifts."""
+        return bool(self.results.plan.get("tasks", {}).get(task, {}).get("averages"))
+
     def measurable(self, task: str, agent: str) -> bool:
         """Whether the newborn learns the task: by the suite's word, never by an arm's result."""
         facts = self.facts(task, agent)
@@ -107,9 +111,12 @@ class Study:
         return float(np.prod(costs))
 
     def _score(self, metric: str, task: str, agent: str, arm: str, seed: int) -> FloatArray:
-        """A metric of one case: shape () or (shifts,)."""
+        """A metric of one case: shape () or (shifts,); of moving means, of levels only."""
         function = self.metrics[metric].load()
-        return np.asarray(function(self.case(task, agent, arm, seed)), dtype=np.float64)
+        values = np.asarray(function(self.case(task, agent, arm, seed)), dtype=np.float64)
+        if self.averages(task) and not self.metrics[metric].traits.get("averages"):
+            return np.full_like(values, np.nan)
+        return values
 
     def reduced(self, metric: str, task: str, agent: str, arm: str, seed: int) -> float:
         """A metric over the shifts on which it is defined; NaN if there is none.
@@ -129,15 +136,17 @@ class Study:
     def complete(self, task: str, agent: str) -> list[int]:
         """Seeds of which every compared arm, its newborns and the random reference have ended.
 
-        An arm is compared if it was run on any task or seed: arms that have other seeds than their
-        rivals would be ranked by their seeds.
+        A folder that has no random cells (runs of other programs) is complete without them. An arm
+        is compared if it was run on any task or seed: arms that have other seeds than their rivals
+        would be ranked by their seeds.
         """
         arms = {record.slot[2] for record in self.results.of(agent=agent)}
+        chance = bool(self.results.of(agent="random", task=task))
         return [
             seed
             for seed in self.results.seeds(agent)
             if all(self._finished(task, agent, arm, seed) for arm in arms)
-            and self._random_cell(task, seed) is not None
+            and (not chance or self._random_cell(task, seed) is not None)
         ]
 
     def _finished(self, task: str, agent: str, arm: str, seed: int) -> bool:
@@ -251,7 +260,7 @@ class Study:
     def _random_level(self, task: str, seed: int, world: int) -> RandomLevel:
         record = self._random_cell(task, seed)
         if record is None:
-            return RandomLevel(value=float("nan"))
+            return RandomLevel(value=self._stated_level(task, world))
         episodes = record.episodes
         if not (episodes.world == world).any():
             world = 0
@@ -261,6 +270,13 @@ class Study:
             return RandomLevel(value=float(finished.mean()))
         value = float(inside.returns.mean()) if len(inside) else float("nan")
         return RandomLevel(value=value, partial=True)
+
+    def _stated_level(self, task: str, world: int) -> float:
+        """The random level that the plan states, where no random cell was ever planned."""
+        if self.results.of(agent="random", task=task):
+            return float("nan")
+        stated = self.results.plan.get("tasks", {}).get(task, {}).get("random") or {}
+        return _number(stated.get(str(world)))
 
     def _random(self, task: str, agent: str, seed: int) -> FloatArray:
         layout = self.layout(task, agent, seed)

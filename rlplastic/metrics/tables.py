@@ -280,13 +280,19 @@ def _shown(scores: FloatArray, aggregate: str = "mean") -> str:
 
 def _flags(study: Study, task: str, agent: str) -> list[str]:
     """What the numbers of a task rest on besides finished episodes."""
-    cut, chance = 0, False
+    cut, chance, told = 0, False, False
+    lengths: set[int] = set()
     for record in study.results.of(agent=agent, task=task):
         curves: tuple[Curve | None, ...] = study.curves(*record.slot)
         cut += sum(curve.partial for curve in curves if curve is not None)
         for phase in record.phases.values():
             chance |= study.random_level(task, record.slot[3], phase.world).partial
+        lengths |= {phase.end - phase.begin for phase in record.layout.values()}
+        told |= bool(record.cell["stream"].get("notify"))
+    unequal = len(lengths) > 1
     return [
+        f"phases of {min(lengths):,} to {max(lengths):,} steps" if unequal else "",
+        "the agent is told which world it is in" if told else "",
         f"{cut} cut episodes count with their partial returns" if cut else "",
         "random level from cut episodes" if chance else "",
     ]
