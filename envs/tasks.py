@@ -18,7 +18,7 @@ from rlplastic.errors import UsageError, unknown
 from rlplastic.plan import split, stream_spec
 from rlplastic.suite import full_schedule, load_suite
 
-# where a shift of one's own is tried: these, every other environment with defaults, then a game
+# where a shift of one's own is tried: these, every other environment with defaults, then games
 TRIED: tuple[Mapping[str, Any], ...] = (
     {"name": "CartPole"},
     {"name": "Cue"},
@@ -26,7 +26,7 @@ TRIED: tuple[Mapping[str, Any], ...] = (
     {"name": "MountainCar"},
     {"name": "Pendulum"},
 )
-GAME = {"name": "Atari", "game": "pong"}
+GAMES = ({"name": "Atari", "game": "pong"}, {"name": "MinAtar", "game": "breakout"})
 CARRIER = {"name": "offset"}  # what a schedule of one's own is tried with
 SHOWN = 3  # phases of a subject, where its schedule can have any number
 PREFIX = "rlplastic/"
@@ -220,7 +220,7 @@ def _bases() -> Iterator[Mapping[str, Any]]:
     for entry in registry.entries("environment").values():
         if entry.name not in known and all(field.default for field in entry.fields):
             yield {"name": entry.name}
-    yield GAME
+    yield from GAMES
 
 
 def _words(spec: Mapping[str, Any]) -> str:
