@@ -8,13 +8,14 @@ from typing import Any
 
 import gymnasium
 
-from rlplastic import options, registry
+from rlplastic import registry
 from rlplastic.envs.copies import Copies
 from rlplastic.envs.scalar import ShiftedEnv, SingleCopy
-from rlplastic.envs.schedules import Listed, Schedule
+from rlplastic.envs.schedules import Listed, Schedule, bound
 from rlplastic.envs.shifts import Shift
 from rlplastic.envs.stream import Stream
 from rlplastic.errors import UsageError, unknown
+from rlplastic.options import build
 from rlplastic.plan import split, stream_spec
 from rlplastic.suite import full_schedule, load_suite
 
@@ -67,12 +68,12 @@ class Subject:
 
     def copies(self, number: int) -> Copies:
         """Copies of the base environment alone."""
-        base: Copies = options.build("environment", self.base, self.name).make(number)
+        base: Copies = build("environment", self.base, self.name).make(number)
         return base
 
     def build_shifts(self) -> list[Shift]:
         """The shifts, unbound."""
-        return [options.build("shift", spec, self.name) for spec in self.shifts]
+        return [build("shift", spec, self.name) for spec in self.shifts]
 
     def stream(
         self, copies: int, schedule: Schedule, *, base: Copies | None = None, **more: Any
@@ -86,11 +87,10 @@ class Subject:
         keywords = {**self.keywords, **more, "copies": copies, "copy": copy}
         return ShiftedEnv(SingleCopy(self.copies(1)), self.build_shifts(), schedule, **keywords)
 
-    def timetable(self, period: int, phases: int) -> Schedule:
-        """The task's schedule with that period."""
-        spec = full_schedule(self.schedule, period, phases)
-        built: Schedule = options.build("schedule", spec, self.name)
-        return built
+    def timetable(self, period: int, phases: int, *, seed: int = 0, **options: Any) -> Schedule:
+        """The task's schedule with that period, drawn from a stream's seed if it is a drawn one."""
+        spec = full_schedule({**self.schedule, **options}, period, phases)
+        return bound(build("schedule", spec, self.name), seed)
 
     def short(self, copies: int, steps: int) -> Schedule:
         """The task's schedule, with few phases of `steps` steps of each copy.
@@ -102,11 +102,13 @@ class Subject:
         return self._found[copies, steps]
 
     def _shortest(self, copies: int, steps: int) -> Schedule:
+        known = registry.find("schedule", self.schedule["name"]).fields
+        drawn = {"step": copies} if any(f.name == "step" for f in known) else {}
         refused = UsageError("")
         for phases in dict.fromkeys((min(SHOWN, self.phases), self.phases)):
             for factor in (1, 8, 64, 512):
                 try:
-                    schedule = self.timetable(factor * steps * copies, phases)
+                    schedule = self.timetable(factor * steps * copies, phases, **drawn)
                     self.stream(copies, schedule).close()
                 except UsageError as error:
                     refused = error
@@ -194,8 +196,8 @@ def subject_of(kind: str, name: str) -> Subject:
     if kind == "environment":
         return Subject(name=title, base={"name": name})
     if kind == "schedule":
-        return Subject(name=title, base=TRIED[0], shifts=[CARRIER], schedule={"name": name})
-    options.build("shift", {"name": name}, title)  # an option without a default: said before all
+        return _carried(title, name)
+    build("shift", {"name": name}, title)  # an option without a default: said before all
     reasons = []
     for base in _bases():
         subject = Subject(name=f"{title} on {_words(base)}", base=base, shifts=[{"name": name}])
@@ -212,6 +214,21 @@ def subject_of(kind: str, name: str) -> Subject:
         cyclic = {"name": "cyclic", "worlds": most}
         return Subject(name=subject.name, base=base, shifts=subject.shifts, schedule=cyclic)
     raise UsageError(f"{title} fits none of the base environments\n" + "\n".join(reasons))
+
+
+def _carried(title: str, schedule: str) -> Subject:
+    """A schedule with its defaults, and as many phases as it takes, on a shift that fits all."""
+    parts: dict[str, Any] = {"base": TRIED[0], "shifts": [CARRIER], "schedule": {"name": schedule}}
+    for phases in (SHOWN, 2, 1):
+        subject = Subject(name=title, **parts, phases=phases)
+        try:
+            subject.timetable(subject.period, phases)
+        except UsageError:
+            if phases == 1:
+                raise
+            continue
+        break
+    return subject
 
 
 def _bases() -> Iterator[Mapping[str, Any]]:
