@@ -22,6 +22,7 @@ whose fields are its hyper-parameters, any of the hooks::
 ``begin``            a life begins: remember the initial weights, keep statistics
 ``check``            refuse an agent it cannot work on, before anything is written
 ``minibatch``        what is learnt from, changed
+``weights``          how much each transition counts in the critic's loss
 ``penalty``          a tensor added to the critic's term
 ``before_update``    what to remember of the weights before they move
 ``gradient``         how loss terms become gradients (one intervention of an arm at most)
@@ -150,6 +151,10 @@ class Intervention:
         """The minibatch of DQN's next update, changed; PPO's is what its policy acted on."""
         return batch
 
+    def weights(self, agent: Learner, batch: Any) -> Tensor | None:
+        """How much each transition of a minibatch counts in the critic's loss: ``[batch]``."""
+        return None
+
     def before_update(self, agent: Learner) -> None:
         """An update is about to be made: nothing has been computed yet."""
 
@@ -209,6 +214,7 @@ class Interventions:
         self._after = [m.after_update for m in self.members if overrides(m, "after_update")]
         self._before = [m.before_update for m in self.members if overrides(m, "before_update")]
         self._changes = [m.minibatch for m in self.members if overrides(m, "minibatch")]
+        self._weights = [m.weights for m in self.members if overrides(m, "weights")]
         self._rebuilders = [m.rebuild for m in self.members if overrides(m, "rebuild")]
 
     def check(self, agent: Learner) -> None:
@@ -241,6 +247,14 @@ class Interventions:
         for change in self._changes:
             batch = change(agent, batch)
         return batch
+
+    def weights(self, agent: Learner, batch: Any) -> Tensor | None:
+        """The product of every member's weights of the transitions; None: all count alike."""
+        found = None
+        for weigh in self._weights:
+            factors = weigh(agent, batch)
+            found = factors if found is None or factors is None else found * factors
+        return found
 
     def build(self, policy_kwargs: dict[str, Any]) -> dict[str, Any]:
         """Every member's changes to the policy's keyword arguments, in order."""
