@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Ge
 
@@ -33,6 +33,8 @@ class DynamicalLoss(Intervention):
         amplitude: A (70: miguel-rg/dynamical-loss-functions); 1 is none.
         period: T, in updates (5,000: miguel-rg/dynamical-loss-functions).
     """
+
+    agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo")
 
     amplitude: Annotated[float, Ge(1)] = 70.0
     period: Annotated[int, Ge(2)] = 5_000
