@@ -355,12 +355,12 @@ def test_occlusion_hides_a_rectangle_of_its_size_in_every_place():
 def test_blur_by_hand():
     base = Tape(shows=Box(0, 255, (1, 4, 4), np.uint8))
     frames = np.zeros((1, 1, 4, 4), np.uint8)
-    frames[0, 0, 1, 1] = 160
+    frames[0, 0, 1, 1] = 168
     seen = bind(Blur(passes=1), base).observation(frames, ONE)
     assert seen[0, 0].tolist() == [
-        [10, 20, 10, 0],
-        [20, 40, 20, 0],
-        [10, 20, 10, 0],
+        [11, 21, 11, 0],  # 10.5 is rounded
+        [21, 42, 21, 0],
+        [11, 21, 11, 0],
         [0, 0, 0, 0],
     ]
     frames[:] = 255  # the largest sum does not overflow, and the edge is repeated
