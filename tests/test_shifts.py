@@ -299,6 +299,8 @@ def test_memory_of_a_permutation_does_not_grow_with_the_phases():
         bound.observation(frames, np.array([world]))
         held.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
+    with pytest.raises(ValueError, match="read-only"):  # all rows of a world share it
+        bound.content(np.ones(2, int))[0, 0] = 1
     order = bound.content(ONE)[0].nbytes
     assert held[199] - held[9] < order  # 190 orders later, not even one more is held
 
