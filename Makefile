@@ -1,4 +1,4 @@
-.PHONY: check test pairs games smoke
+.PHONY: check test pairs smoke storm
 
 check:
 	ruff check .
@@ -18,3 +18,7 @@ games:
 
 smoke:
 	rlplastic bench --agent dqn --reg sam --env Toy-Shifted --budget smoke
+
+# the crash suite at length, about an hour on two cores; writes its figures
+storm:
+	python tests/kill/storm.py --write benchmarks/RELIABILITY.md

@@ -74,6 +74,7 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
         boundary: See `Stream`.
         clip_reward: See `Stream`.
         notify: See `Stream`.
+        reward_scale: See `Stream`.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
         boundary: Boundary = "truncate",
         clip_reward: bool = False,
         notify: bool = False,
+        reward_scale: float = 1.0,
     ) -> None:
         base = env.copies if isinstance(env, SingleCopy) else GymCopies(lambda: env, 1)
         self.stream = Stream(
@@ -98,6 +100,7 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
             boundary=boundary,
             clip_reward=clip_reward,
             notify=notify,
+            reward_scale=reward_scale,
             ticks=copies,
             first_copy=copy,
         )

@@ -39,13 +39,28 @@ app = typer.Typer(
 Env = Annotated[
     str,
     typer.Option(
-        "--env", "--env-id", help="Suite, Suite/PATTERN of tasks, or a suite's TOML file."
+        "--env",
+        "--env-id",
+        "--suite",
+        help="Suite, Suite/PATTERN of tasks, or a suite's TOML file.",
     ),
 ]
 Budget = Annotated[str, typer.Option(help="The suite's smoke, small or full.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda for images if there is one.")]
 Probes = Annotated[
-    str, typer.Option(help="default, or full: the costly probes too, around each shift.")
+    str,
+    typer.Option(
+        help="default, or full: the costly probes too, around each shift.  [default: the suite's]",
+        show_default=False,
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of data for supervised streams (MNIST, ...); without one, embedded digits.",
+        envvar="RLPLASTIC_DATA",
+        show_default=False,
+    ),
 ]
 Out = Annotated[
     Path | None,
@@ -126,13 +141,13 @@ def bench(
     env: Env = "",
     agent: Annotated[
         list[str] | None,
-        typer.Option("--agent", "--algo", help="Agents: dqn,ppo.  [default: dqn]"),
+        typer.Option("--agent", "--algo", help="Agents: dqn,ppo.  [default: the suite's]"),
     ] = None,
     reg: Annotated[
         list[str] | None,
         typer.Option(
             help="Interventions: sam,sam:rho=0.1+l2; 'none' and the newborns run beside them.  "
-            "[default: sam]"
+            "[default: the suite's]"
         ),
     ] = None,
     budget: Budget = "small",
@@ -146,7 +161,8 @@ def bench(
         str, typer.Option(help="Cells at a time; auto: one a core.", envvar="RLPLASTIC_WORKERS")
     ] = "auto",
     device: Device = "cpu",
-    probes: Probes = "default",
+    probes: Probes = "",
+    data_dir: DataDir = None,
     out: Out = None,
     settings: Settings = None,
     plugin: Plugins = None,
@@ -175,9 +191,10 @@ def bench(
     from rlplastic.pool import Limits
 
     _add_plugins(plugin)
+    _use_data(data_dir)
     request = Request(
-        agents=_words(agent, "dqn", "--agent"),
-        regs=_words(reg, "sam", "--reg"),
+        agents=_words(agent, "--agent"),
+        regs=_words(reg, "--reg"),
         env=_env(env),
         budget=budget,
         seeds=_seeds(seeds),
@@ -201,7 +218,12 @@ def bench(
 @app.command()
 def run(
     env: Env = "",
-    agent: Annotated[str, typer.Option("--agent", "--algo", help="Agent.")] = "dqn",
+    agent: Annotated[
+        str,
+        typer.Option(
+            "--agent", "--algo", help="Agent.  [default: the suite's]", show_default=False
+        ),
+    ] = "",
     reg: Annotated[str, typer.Option(help="Intervention, as sam:rho=0.1.")] = "none",
     seed: Annotated[int, typer.Option(min=0, help="Index of the repetition.")] = 0,
     fresh: Annotated[
@@ -209,7 +231,8 @@ def run(
     ] = False,
     budget: Budget = "small",
     device: Device = "cpu",
-    probes: Probes = "default",
+    probes: Probes = "",
+    data_dir: DataDir = None,
     out: Out = None,
     settings: Settings = None,
     plugin: Plugins = None,
@@ -226,8 +249,9 @@ def run(
     from rlplastic.plan import Request
 
     _add_plugins(plugin)
+    _use_data(data_dir)
     request = Request(
-        agents=[agent],
+        agents=[agent] if agent else [],
         regs=[reg],
         env=_env(env),
         budget=budget,
@@ -385,9 +409,9 @@ def preview(
 # -- parsing ---------------------------------------------------------------------------------
 
 
-def _words(values: list[str] | None, default: str, option: str) -> list[str]:
+def _words(values: list[str] | None, option: str) -> list[str]:
     """Words separated by commas, in one option or in several."""
-    words = [word.strip() for value in values or [default] for word in value.split(",")]
+    words = [word.strip() for value in values or [] for word in value.split(",")]
     if not all(words):
         raise UsageError(f"{option} {','.join(values or [])!r}: an empty name between commas")
     return words
@@ -433,9 +457,18 @@ def _device(text: str) -> str:
 
 
 def _probes(text: str) -> str:
-    if text not in ("default", "full"):
+    if text not in ("", "default", "full"):
         raise UsageError(f"--probes {text!r}: write default or full")
     return text
+
+
+def _use_data(folder: Path | None) -> None:
+    """Tell this process and its workers where data are; no part of what is run, only of where."""
+    if folder is None:
+        return
+    if not folder.is_dir():
+        raise UsageError(f"--data-dir {str(folder)!r}: there is no such folder")
+    os.environ["RLPLASTIC_DATA"] = str(folder.resolve())
 
 
 def _default_out(env: str, budget: str) -> Path:

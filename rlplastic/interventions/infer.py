@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt
 
@@ -35,6 +35,8 @@ class InitialFeatures(Intervention):
         outputs: k (10: timoklein/infer).
         scale: β (175: timoklein/infer).
     """
+
+    agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo")
 
     strength: Annotated[float, Gt(0)] = 0.05
     outputs: Annotated[int, Ge(1)] = 10

@@ -24,6 +24,8 @@ class ObservationNormaliser(Intervention):
         clip: Bound of the normalised observations (10: stable-baselines3).
     """
 
+    agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo")
+
     observations: ClassVar[tuple[str, ...]] = ("vectors",)
 
     clip: Annotated[float, Gt(0)] = 10.0
@@ -48,6 +50,8 @@ class RewardNormaliser(Intervention):
     Attributes:
         clip: Bound of the divided rewards (10: stable-baselines3).
     """
+
+    agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo")
 
     clip: Annotated[float, Gt(0)] = 10.0
 

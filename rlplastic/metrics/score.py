@@ -77,6 +77,9 @@ def phase_zero(case: Case) -> float:
 def whole_run_mean(case: Case) -> float:
     """mean_k L(arm, k) with phase 0: the metric of TRAC and C-CHAIN, in raw returns.
 
+    In their own protocol, `Control-Offset`, L is theirs too: the mean over iterations of the mean
+    return of an iteration's episodes, the last of which is cut.
+
     Phases weigh as their lengths. It mixes first learning, speed of recovery and level, so it
     stays outside the headline.
     """

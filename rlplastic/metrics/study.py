@@ -56,6 +56,11 @@ class Study:
         """All metrics by name, plugins included."""
         return registry.entries("metric")
 
+    @property
+    def published(self) -> str:
+        """The metric of the published protocol that the suite is; empty if it is none."""
+        return str(self.protocol.get("metric") or "")
+
     def facts(self, task: str, agent: str) -> Mapping[str, Any]:
         """What the suite states of an agent on a task: scale, measurable, note."""
         known: Mapping[str, Any] = self.results.plan.get("tasks", {}).get(task, {})
@@ -202,6 +207,10 @@ class Study:
                 return float(np.percentile(pooled, 90))
         return 1.0
 
+    def iteration(self, task: str) -> int:
+        """Steps of an iteration of the published protocol that the task is of; 0: of none."""
+        return int(self.results.plan.get("tasks", {}).get(task, {}).get("iteration") or 0)
+
     def _layout(self, task: str, agent: str, seed: int) -> dict[int, Phase]:
         """The phases of a stream, which all arms share: also those that every one diverged in."""
         found: dict[int, Phase] = {}
@@ -216,21 +225,24 @@ class Study:
         record = self.records.get((task, agent, arm, seed))
         if record is None:
             return (None,) * self.num_phases
-        longest = self.longest(task, agent)
+        longest, iteration = self.longest(task, agent), self.iteration(task)
         if record.status == "diverged" and not record.fresh:
-            return self._diverged(record, longest)
+            return self._diverged(record, longest, iteration)
         closed = [record.phases.get(phase) for phase in range(self.num_phases)]
         return tuple(
-            None if phase is None else return_curve(record.episodes, phase, longest)
+            None if phase is None else return_curve(record.episodes, phase, longest, iteration)
             for phase in closed
         )
 
-    def _diverged(self, record: Record, longest: float) -> Curves:
+    def _diverged(self, record: Record, longest: float, iteration: int) -> Curves:
         """Curves of a life that broke: its floor from the step on at which it did."""
         task, agent, _, seed = record.slot
         layout = self.layout(task, agent, seed)
         broken, step = record.ended or (0, 0)
-        measured = {k: return_curve(record.episodes, phase, longest) for k, phase in layout.items()}
+        measured = {
+            k: return_curve(record.episodes, phase, longest, iteration)
+            for k, phase in layout.items()
+        }
         own = [c.values.min() for k, c in measured.items() if c is not None and k <= broken]
         curves: list[Curve | None] = []
         for k in range(self.num_phases):
@@ -241,7 +253,7 @@ class Study:
             level = self.random_level(task, seed, phase.world).value
             floor = float(np.min([level, *own]))
             curve = measured.get(k) if k == broken else None
-            curves.append(floored(curve, phase, step, floor, longest))
+            curves.append(floored(curve, phase, step, floor, longest, iteration))
         return tuple(curves)
 
     def _newborn(self, task: str, agent: str, reg: str, seed: int) -> Curves:

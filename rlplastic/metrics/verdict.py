@@ -44,7 +44,7 @@ def judge(study: Study, summary: Summary) -> Verdict:
 
 
 def _obstacles(study: Study, summary: Summary) -> list[str]:
-    agent, found = summary.agent, []
+    agent, found = summary.agent, list[str]()
     headline = [task for task in summary.all_tasks if study.in_headline(task, agent)]
     cells = [r for r in study.results.of(agent=agent)]
     cells += [r for task in headline for r in study.results.of(agent="random", task=task)]
@@ -68,6 +68,8 @@ def _obstacles(study: Study, summary: Summary) -> list[str]:
 def _lacking(study: Study, summary: Summary, headline: list[str]) -> str:
     """What there would have to be for a verdict; empty if it is all there."""
     agent, tasks = summary.agent, summary.all_tasks
+    if study.published:
+        return f"No verdict: a published protocol with a metric of its own, {study.published}"
     if tasks and all(study.averages(task) for task in tasks):
         return (
             "No verdict: the logs hold a moving mean, which reaches back over the shifts, and no "
