@@ -280,6 +280,35 @@ def test_a_run_that_ends_early_is_shown_as_failed_with_the_reason(tmp_path: Path
     )
 
 
+def test_runs_named_as_cleanrl_names_them(tmp_path: Path) -> None:
+    """``<env>__<experiment>__<seed>__<time>``, where the plain agent is called by its algorithm."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    for arm in ("ppo", "ppo_l2init"):
+        for seed in (1, 2):
+            run = tmp_path / "runs" / f"CartPole-v1__{arm}__{seed}__1700000000"
+            with SummaryWriter(str(run)) as writer:
+                for end in range(20, 401, 20):
+                    writer.add_scalar("charts/episodic_return", seed, end)
+                    writer.add_scalar("charts/episodic_length", 10, end)
+    request = Import(
+        files=[tmp_path / "runs"],
+        patterns=["{task}__{arm}__{seed}__*/*"],
+        names={"agent": "ppo"},
+        plain="ppo",
+        copies=2,
+        shifts=[200],
+    )
+    import_runs(request, tmp_path / "new")
+    records = read(tmp_path / "new").records
+    assert set(records) == {
+        ("CartPole-v1", "ppo", arm, seed) for arm in ("none", "ppo_l2init") for seed in (1, 2)
+    }
+    one = records["CartPole-v1", "ppo", "ppo_l2init", 2].episodes
+    assert (one.begin[:3].tolist(), set(one.returns.tolist())) == ([0, 20, 40], {2.0})
+    assert np.isnan(Study(read(tmp_path / "new")).cost("ppo", "ppo_l2init"))
+
+
 def test_episodes_after_the_end_are_left_out_and_counted(tmp_path: Path) -> None:
     source = log(tmp_path / "a.csv", arms=("none",), seeds=1)
     told = import_runs(Import(files=[source], shifts=[100], end=180), tmp_path / "new")
