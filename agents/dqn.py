@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from rlplastic.agents.critics import Critic, cross_entropy, logits_of
+from rlplastic.agents.features import features_for
 from rlplastic.agents.learner import Minibatch, update, wrapped
 from rlplastic.agents.networks import (
     ACTIVATIONS,
@@ -323,6 +324,7 @@ class DQNConfig:
                 "net_arch": list(self.hidden),
                 "activation_fn": ACTIVATIONS[self.activation],
                 "optimizer_kwargs": {"fused": self.fused, "eps": self.adam_eps},
+                **features_for(env.observation_space),
             },
         }
 

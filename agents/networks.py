@@ -14,12 +14,21 @@ from rlplastic.agents.modules import Replaced, SeededDropout
 from rlplastic.errors import UsageError
 from rlplastic.interventions import SCOPES
 
-Activation = Literal["relu", "tanh", "leaky_relu"]
+Activation = Literal["relu", "tanh", "leaky_relu", "leaky_relu_0.1"]
+
+
+class SteepLeakyReLU(nn.LeakyReLU):
+    """With slope 0.1 below zero, as TRAC and C-CHAIN have it; torch's own is 0.01."""
+
+    def __init__(self) -> None:
+        super().__init__(0.1)
+
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
     "leaky_relu": nn.LeakyReLU,
+    "leaky_relu_0.1": SteepLeakyReLU,
 }
 
 

@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from rlplastic.agents.critics import Critic, cross_entropy, logits_of
+from rlplastic.agents.features import features_for
 from rlplastic.agents.learner import Minibatch, has_dropout, update, wrapped
 from rlplastic.agents.networks import (
     ACTIVATIONS,
@@ -336,6 +337,7 @@ class PPOConfig:
                 "activation_fn": ACTIVATIONS[self.activation],
                 "share_features_extractor": self.shared_extractor,
                 "optimizer_kwargs": {"fused": self.fused, "eps": self.adam_eps},
+                **features_for(env.observation_space),
             },
         }
 

@@ -205,7 +205,7 @@ class FrameReplay(LeanReplay):
             if np.array_equal(then[:-1], now[1:]):
                 after = [*at[1:], self._place(then[-1])]
             else:
-                after = self._store(then)
+                after = self._follow(then, now, at)
             gone = set(self.places[pos, copy].ravel().tolist()) if self.full else None
             self.places[pos, copy] = at, after
             self._shown[copy] = then.copy()
@@ -213,6 +213,18 @@ class FrameReplay(LeanReplay):
             if gone is not None:  # frames are shared by neighbours: what the next oldest shows not
                 oldest = self.places[(pos + 1) % self.buffer_size, copy]
                 self._free += gone.difference(at, after, oldest.ravel().tolist())
+
+    def _follow(self, then: Array, now: Array, at: list[int]) -> list[int]:
+        """The places of a stack in which some frames moved up by one, or stayed: planes do."""
+        places: list[int] = []
+        for channel, frame in enumerate(then):
+            shared = [
+                at[same]
+                for same in (channel + 1, channel)
+                if same < self.stack and np.array_equal(frame, now[same])
+            ]
+            places.append(shared[0] if shared else self._place(frame))
+        return places
 
     def _store(self, stack: Array) -> list[int]:
         """The places of a stack that continues nothing; equal neighbours (padding) share one."""

@@ -163,10 +163,10 @@ class Watch:
             self._save(first=self.first, phase=self.phase)
         clock = self.clock
         if clock >= self._next_probe:
-            self._next_probe += self.cell.period // PROBES_PER_PHASE
+            self._next_probe += self._length // PROBES_PER_PHASE
             self._probe("during")
         if clock >= self._next_log:
-            self._next_log += max(1, self.cell.period // LOGS_PER_PHASE)
+            self._next_log += max(1, self._length // LOGS_PER_PHASE)
             self._log()
 
     def step(self) -> None:
@@ -175,7 +175,7 @@ class Watch:
         if now - self._told >= 0.5:
             speed = (self.clock - self._told_clock) / (now - self._told)
             self._told, self._told_clock = now, self.clock
-            done = self.clock - (self.cell.period if self.cell.fresh else 0)
+            done = self.clock - self.cell.begin
             self.progress({"phase": self.phase, "step": done, "speed": speed})
 
     @property
@@ -189,8 +189,10 @@ class Watch:
         self._updates = updates
         self._start = self.clock
         self._began = time.monotonic()
-        self._next_probe = self._start + self.cell.period // PROBES_PER_PHASE
-        self._next_log = self._start + max(1, self.cell.period // LOGS_PER_PHASE)
+        schedule = self.stream.schedule
+        self._length = schedule.start(self.phase + 1) - schedule.start(self.phase)
+        self._next_probe = self._start + self._length // PROBES_PER_PHASE
+        self._next_log = self._start + max(1, self._length // LOGS_PER_PHASE)
         self._returns.clear()
 
     def _close_phase(self) -> None:

@@ -42,6 +42,8 @@ def build_stream(cell: Cell, listener: Callable[[Episode], None] | None = None) 
         seed=cell.random_seed("stream"),
         boundary=spec["boundary"],
         clip_reward=spec["clip_reward"],
+        notify=spec.get("notify", False),
+        reward_scale=spec.get("reward_scale", 1.0),
         listener=listener,
     )
 
