@@ -41,6 +41,7 @@ from rlplastic.agents.networks import (
     new_policy,
     scope_of,
 )
+from rlplastic.agents.resume import restore, snapshot
 from rlplastic.envs.supervised import Supervised
 from rlplastic.errors import UsageError
 from rlplastic.interventions import Interventions
@@ -174,6 +175,9 @@ class SupervisedLearner(BaseAlgorithm):
         UsageError: a stream that does not tell the right answers.
     """
 
+    batch_type = Batch
+    gamma = 0.0  # nothing that comes later matters
+
     def __init__(
         self,
         env: VecEnv,
@@ -196,6 +200,7 @@ class SupervisedLearner(BaseAlgorithm):
         self.max_grad_norm = max_grad_norm
         self.num_updates = 0
         self.last_batch: Batch | None = None
+        self.last_terms: dict[str, Tensor] = {}
         self._last_loss: Tensor | None = None
         super().__init__(
             Predictor,
@@ -313,6 +318,19 @@ class SupervisedLearner(BaseAlgorithm):
     def newborn(self, generator: torch.Generator) -> nn.Module:
         """A newly initialised network of the same architecture; draws from `generator` alone."""
         return new_policy(self, generator)
+
+    def reference(self, size: int, generator: torch.Generator) -> Tensor:
+        """Inputs of the minibatch that is shown now; draws from `generator` alone."""
+        shown = self._shown().observations
+        return shown[torch.randint(len(shown), (size,), generator=generator).to(shown.device)]
+
+    def snapshot(self) -> dict[str, Any]:
+        """Its complete state, before a minibatch."""
+        return snapshot(self)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `snapshot` returned, before a minibatch."""
+        restore(self, state)
 
     def at_shift(self, phase: int, replay: Literal["clear", "keep"]) -> None:
         """The world has shifted: tell oracles, and show probes the new world's first minibatch.

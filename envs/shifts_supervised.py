@@ -18,48 +18,6 @@ from rlplastic.envs.supervised import Examples, Supervised
 from rlplastic.registry import shift
 
 
-@shift("pixels")
-@dataclass(frozen=True, kw_only=True)
-class Pixels(Shift):
-    """Put the pixels of each image in another order, drawn anew for each world.
-
-    Permuted MNIST, domain-incremental: the same classes, other inputs (arXiv 1312.6211; as a test
-    of plasticity arXiv 2308.11958 and Dohare et al., Nature 2024). The channels of a pixel stay
-    together. For networks without convolutions, which see no places: no world is harder.
-    """
-
-    on: ClassVar[str] = "observation"
-
-    def check(self) -> None:
-        """Images only."""
-        space = self.base.observation_space
-        if not (isinstance(space, spaces.Box) and len(space.shape) == 3):
-            raise self.refuse("images")
-        self.__dict__["worlds"] = math.factorial(min(space.shape[1] * space.shape[2], 20))
-
-    def neutral(self) -> Array:
-        """Every pixel in its place."""
-        return np.arange(self._pixels)
-
-    def draw(self, rng: np.random.Generator) -> Array:
-        """Place i shows pixel ``order[i]``."""
-        return rng.permutation(self._pixels)
-
-    def observation(self, frames: Array, world: Array) -> Array:
-        """The pixels in the world's order."""
-        flat, order = frames.reshape(*frames.shape[:2], -1), self.content(world)
-        if (world == world[0]).all():
-            moved = flat[:, :, order[0]]
-        else:
-            moved = np.take_along_axis(flat, order[:, None, :], axis=2)
-        return moved.reshape(frames.shape)
-
-    @property
-    def _pixels(self) -> int:
-        _, height, width = self.base.observation_space.shape or ()
-        return int(height * width)
-
-
 class LabelShift(Shift):
     """A shift of the right answers of labelled examples."""
 

@@ -4,7 +4,7 @@
 exit   meaning
 =====  ==========================================================
 0      everything is done
-1      a cell failed or diverged; ``doctor`` found something
+1      a cell failed or diverged; ``doctor`` or ``check`` found something
 2      bad usage; nothing was written
 75     another process is running cells in this folder
 130    stopped by Ctrl-C (143: by SIGTERM); the same command goes on
@@ -25,8 +25,9 @@ from typing import Annotated, NoReturn
 import typer
 
 import rlplastic
+from rlplastic import cli_offline
 from rlplastic.errors import UsageError
-from rlplastic.store import Locked
+from rlplastic.locks import Locked
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -171,6 +172,13 @@ def bench(
     quiet: Annotated[
         bool, typer.Option("--quiet", help="A line a cell instead of a live display.")
     ] = False,
+    cell_timeout: Annotated[
+        float | None,
+        typer.Option(min=1e-3, help="Seconds after which a cell is ended as failed."),
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(min=0, help="Attempts after one that failed; it goes on where it was.")
+    ] = 0,
 ) -> None:
     """Run a suite and write its report; given again, it continues.
 
@@ -180,6 +188,7 @@ def bench(
     """  # noqa: D301 (\b is a backspace, after which the lines are kept as they are)
     from rlplastic import bench as work
     from rlplastic.plan import Request
+    from rlplastic.pool import Limits
 
     _add_plugins(plugin)
     _use_data(data_dir)
@@ -195,7 +204,14 @@ def bench(
     )
     folder = out or _default_out(env, budget)
     raise SystemExit(
-        work.bench(request, folder, workers=_workers(workers), dry_run=dry_run, quiet=quiet)
+        work.bench(
+            request,
+            folder,
+            workers=_workers(workers),
+            dry_run=dry_run,
+            quiet=quiet,
+            limits=Limits(seconds=cell_timeout, retries=retries),
+        )
     )
 
 
@@ -320,6 +336,10 @@ def compare(
     print(show_comparison(first, second))
 
 
+app.command()(cli_offline.watch)
+app.command("import")(cli_offline.import_)
+
+
 @app.command()
 def doctor(
     out: Annotated[
@@ -336,6 +356,54 @@ def doctor(
         print(f"{'ok' if check.ok else 'BROKEN':6}  {check.name:11}  {check.text}")
         broken |= not check.ok
     raise SystemExit(int(broken))
+
+
+@app.command()
+def check(
+    env: Annotated[
+        str,
+        typer.Argument(
+            help="Suite, Suite/PATTERN, a suite's TOML file, a registered id, or a Python file of "
+            "one's own shifts.",
+            show_default=False,
+        ),
+    ] = "",
+    plugin: Plugins = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Play less of everything.")] = False,
+) -> None:
+    """Check that tasks, or shifts of one's own, keep what streams promise.
+
+    \b
+    rlplastic check Control-Shifted/CartPole-observation
+    rlplastic check --plugin my_shift.py
+    """  # noqa: D301
+    from rlplastic.envs.check import show
+
+    raise SystemExit(int(show(_own(env, plugin), quick=quick) > 0))
+
+
+@app.command()
+def preview(
+    env: Annotated[str, typer.Argument(help="As for check.", show_default=False)] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A .png file, or a folder.  [default: here]", show_default=False),
+    ] = None,
+    phases: Annotated[int, typer.Option(min=1, max=12, help="Phases to show.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of worlds, resets and actions.")] = 0,
+    gif: Annotated[bool, typer.Option("--gif", help="An animation too.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Draw what the agent sees and is paid in each phase of a task.
+
+    \b
+    rlplastic preview Atari-Shifted/Gopher-observation --gif
+    """  # noqa: D301
+    from rlplastic import preview as work
+
+    env = _own(env, plugin)
+    for path in work.preview(env, out=out, phases=phases, seed=seed, gif=gif):
+        print(path)
 
 
 # -- parsing ---------------------------------------------------------------------------------
@@ -406,6 +474,13 @@ def _use_data(folder: Path | None) -> None:
 def _default_out(env: str, budget: str) -> Path:
     suite = Path(env.partition(".toml")[0]).name if ".toml" in env else env.partition("/")[0]
     return Path("results") / f"{suite}-{budget}"
+
+
+def _own(env: str, plugins: list[Path] | None) -> str:
+    """The name to look for once the plugins are known, of which a Python file is one."""
+    own = [Path(env)] if env.endswith(".py") else []
+    _add_plugins([*(plugins or []), *own])
+    return "" if own else env
 
 
 def _add_plugins(paths: list[Path] | None) -> None:

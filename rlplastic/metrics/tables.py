@@ -74,6 +74,23 @@ def definitions(study: Study) -> Table:
     return Table(head=["metric", "definition"], rows=rows)
 
 
+def published(study: Study, summary: Summary) -> Table:
+    """The metric of a published protocol: mean over the seeds of each arm and of its newborns."""
+    name, rows = study.published, []
+    for task in summary.all_tasks if name else ():
+        seeds = study.complete(task, summary.agent)
+        none, known = study.matrix(name, summary.agent, REFERENCE, [task], seeds)
+        for arm in [reg + born for reg in (a.reg for a in summary.arms) for born in ("", NEWBORN)]:
+            mine, kept = study.matrix(name, summary.agent, arm, [task], seeds)
+            gain = "reference" if arm == REFERENCE else "n/a: no paired seed"
+            if arm != REFERENCE and kept and kept == known:
+                rng = np.random.default_rng(SEED)
+                gain = show(estimate(mine, "mean", rng, minus=none), signed=True)
+            shown = _shown(mine) if kept else "n/a: no complete seed"
+            rows.append([task, arm, shown, gain, str(len(kept))])
+    return Table(head=["task", "arm", f"{name}, mean", "against none", "seeds"], rows=rows)
+
+
 def by_task(study: Study, summary: Summary, metric: str) -> Table:
     """S or P of each measurable task: mean over its complete seeds, with interval."""
     groups = {task: [task] for task in _measurable(study, summary)}
@@ -281,13 +298,19 @@ def _shown(scores: FloatArray, aggregate: str = "mean") -> str:
 
 def _flags(study: Study, task: str, agent: str) -> list[str]:
     """What the numbers of a task rest on besides finished episodes."""
-    cut, chance = 0, False
+    cut, chance, told = 0, False, False
+    lengths: set[int] = set()
     for record in study.results.of(agent=agent, task=task):
         curves: tuple[Curve | None, ...] = study.curves(*record.slot)
         cut += sum(curve.partial for curve in curves if curve is not None)
         for phase in record.phases.values():
             chance |= study.random_level(task, record.slot[3], phase.world).partial
+        lengths |= {phase.end - phase.begin for phase in record.layout.values()}
+        told |= bool(record.cell["stream"].get("notify"))
+    unequal = len(lengths) > 1
     return [
+        f"phases of {min(lengths):,} to {max(lengths):,} steps" if unequal else "",
+        "the agent is told which world it is in" if told else "",
         f"{cut} cut episodes count with their partial returns" if cut else "",
         "random level from cut episodes" if chance else "",
     ]
