@@ -84,9 +84,13 @@ class Atari:
 
     def __post_init__(self) -> None:
         """Refuse a game that ALE does not have."""
-        games = roms.get_all_rom_ids()
-        if self.game not in games:
-            raise unknown("Atari game", self.game, games)
+        if self.game not in self.choices():
+            raise unknown("Atari game", self.game, self.choices())
+
+    @staticmethod
+    def choices() -> list[str]:
+        """Every value of `game`."""
+        return list(roms.get_all_rom_ids())
 
     def make(self, num_copies: int, *, all_actions: bool = False) -> AtariCopies:
         """See `rlplastic.envs.copies`; with the game's minimal action set, or all 18."""

@@ -38,7 +38,7 @@ app = typer.Typer(
 Env = Annotated[
     str,
     typer.Option(
-        "--env", "--env-id", help="Suite, Suite/PATTERN of tasks, or a suite's TOML file."
+        "--env", "--env-id", help="Suite, Suite/PATTERN,... of tasks, or a suite's TOML file."
     ),
 ]
 Budget = Annotated[str, typer.Option(help="The suite's smoke, small or full.")]
