@@ -26,11 +26,14 @@ from typing import Any
 
 import numpy as np
 
-from rlplastic import pool, progress, registry, store
+from rlplastic import locks, pool, progress, registry, store
+from rlplastic.cell import Cell
+from rlplastic.envs.schedules import Drawn, bound
 from rlplastic.errors import UsageError
 from rlplastic.metrics.curve import Curve, return_curve
 from rlplastic.metrics.recovery import time_to
 from rlplastic.metrics.study import Study
+from rlplastic.options import build
 from rlplastic.plan import Plan, Request, make_plan
 from rlplastic.planfile import write_plan
 from rlplastic.reading import read
@@ -52,11 +55,21 @@ def pilot_plan(suite: str, agents: list[str], pattern: str) -> Plan:
     cells = []
     for cell in plan.cells:
         if cell.agent == "random":
-            cells.append(cell)
+            if cell.seed in (0, SEEDS[0]):  # one stands for all, or each seed has its own worlds
+                cells.append(cell)
         elif cell.fresh and cell.agent in agents:
-            schedule = {**cell.stream["schedule"], "phases": 2}
-            cells.append(replace(cell, stream={**cell.stream, "schedule": schedule}))
+            cells.append(replace(cell, stream={**cell.stream, "schedule": _two_phases(cell)}))
     return replace(plan, cells=cells)
+
+
+def _two_phases(cell: Cell) -> dict[str, Any]:
+    """The first two phases of a cell's schedule, of one period each, whatever it draws or lists."""
+    spec = cell.stream["schedule"]
+    schedule = build("schedule", spec, f"task {cell.task!r}")
+    if "phases" not in spec or isinstance(schedule, Drawn):
+        worlds = [bound(schedule, 0).world(phase) for phase in (0, 1)]
+        return {"name": "list", "period": cell.period, "worlds": worlds}
+    return {**spec, "phases": 2}
 
 
 def newborn_curves(study: Study, task: str, agent: str) -> list[Curve]:
@@ -147,18 +160,18 @@ def run(options: argparse.Namespace) -> int:
     suite = load_suite(options.suite)
     folder = options.out or Path("results") / f"pilot-{suite.name}"
     plan = pilot_plan(options.suite, agents, options.tasks)
-    with store.lock(folder):
+    with locks.plan(folder):
         write_plan(plan, folder)
-        left = pool.unfinished(plan.cells, folder)
-        with progress.display_for(left, sys.stdout) as display:
-            pool.run_cells(plan.cells, folder, options.workers, display)
+    left = pool.unfinished(plan.cells, folder)
+    with progress.display_for(left, sys.stdout) as display:
+        pool.run_cells(plan.cells, folder, options.workers, display)
     results = read(folder)
     study = Study(results)
     path = suite_files().get(options.suite) or Path(options.suite)
     stated, _, before = path.read_text(encoding="utf-8").partition(MARK)
     known = tomllib.loads(before).get("tasks", {})
     for name, task in suite.select([options.tasks]).items():
-        worlds = results.records[(name, "random", "none", 0)].episodes.world
+        worlds = results.of(agent="random", task=name)[0].episodes.world
         levels = {
             int(world): study.random_level(name, SEEDS[0], int(world)).value
             for world in np.unique(worlds)

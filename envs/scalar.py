@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 
 from rlplastic.envs.copies import Array, Copies, GymCopies
-from rlplastic.envs.schedules import Schedule
+from rlplastic.envs.schedules import Drawn, Schedule
 from rlplastic.envs.shifts import Shift
 from rlplastic.envs.stream import Boundary, Stream
 
@@ -52,9 +52,14 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
     `copies` copies. At the boundary of a phase `step` returns ``truncated=True`` with the old
     world's observation, and the next `reset` gives the new world's first. The base environment
     restarts within the step that ends an episode, not at the call of `reset`. The last phase ends
-    with a truncation too and then goes on in its own world. Copies made by ``gymnasium.make_vec``
-    each count their own steps: give them ``copies=n`` to share one schedule. The worlds depend on
-    `seed` here, not on the seed of `reset`.
+    with a truncation too and then goes on in its own world. The worlds depend on `seed` here, not
+    on the seed of `reset`.
+
+    Copies in a ``gymnasium.vector`` each count their own steps: give them ``copies=n, copy=i`` to
+    share one schedule, and reset each within the step that ended its episode, as
+    ``AutoresetMode.SAME_STEP`` does (stable-baselines3's ``DummyVecEnv`` too). Gymnasium's default,
+    ``NEXT_STEP``, spends a step of the vector on each reset; a clock does not count those, so that
+    copies with different numbers of episodes come to change worlds at different times.
 
     An environment and not a `gymnasium.Wrapper`: `unwrapped` is the stream, so that checkers and
     training loops that look below wrappers do not find an environment that never shifts.
@@ -68,19 +73,23 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
         seed: Fixes the contents of the worlds and the resets at the boundaries.
         boundary: See `Stream`.
         clip_reward: See `Stream`.
+        notify: See `Stream`.
+        reward_scale: See `Stream`.
     """
 
     def __init__(
         self,
         env: gymnasium.Env[Any, Any],
         shifts: Sequence[Shift],
-        schedule: Schedule,
+        schedule: Schedule | Drawn,
         *,
         copies: int = 1,
         copy: int = 0,
         seed: int = 0,
         boundary: Boundary = "truncate",
         clip_reward: bool = False,
+        notify: bool = False,
+        reward_scale: float = 1.0,
     ) -> None:
         base = env.copies if isinstance(env, SingleCopy) else GymCopies(lambda: env, 1)
         self.stream = Stream(
@@ -90,6 +99,8 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
             seed=seed,
             boundary=boundary,
             clip_reward=clip_reward,
+            notify=notify,
+            reward_scale=reward_scale,
             ticks=copies,
             first_copy=copy,
         )
@@ -111,10 +122,10 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
         """The first observation of an episode; with a seed, of a freshly seeded one."""
+        first, self._pending = self._pending, None
         if seed is not None:
             super().reset(seed=seed)
             return self.stream.reset([seed])[0], {}  # type: ignore[index]
-        first, self._pending = self._pending, None
         return (self.stream.reset()[0] if first is None else first), {}  # type: ignore[index]
 
     def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:

@@ -22,11 +22,21 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from rlplastic.envs.copies import Array, Copies
+from rlplastic.envs.copies import Array, Copies, Transition
 from rlplastic.envs.episodes import Accounts, Episode
-from rlplastic.envs.schedules import Listed, Schedule
+from rlplastic.envs.moments import Moment
+from rlplastic.envs.notice import Notice
+from rlplastic.envs.schedules import (
+    Drawn,
+    Listed,
+    Ramped,
+    Schedule,
+    bound,
+    refuse_impossible,
+    worlds_of,
+)
 from rlplastic.envs.shifts import Shift, refuse_misfit
-from rlplastic.errors import UsageError
+from rlplastic.errors import Diverged, UsageError
 
 Boundary = Literal["truncate", "episode", "step"]
 _EVALUATION = 0x4556414C  # keeps evaluation apart from training
@@ -41,12 +51,15 @@ class Stream(VecEnv):
     Args:
         base: The copies of the base environment.
         shifts: Unbound shifts, applied in this order.
-        schedule: When the world changes.
+        schedule: When the world changes; one that draws is bound to the stream's seed.
         seed: Fixes the contents of the worlds and the resets.
         boundary: When a copy enters the new world: ``truncate`` at once, ending its episode;
             ``episode`` at its next own reset; ``step`` in mid-episode: the frame that the last
             step of a phase led to is still the old world's, all after it are the new one's.
         clip_reward: Pay the learner the sign of the reward; the recorded returns are not clipped.
+        notify: Tell the learner the world it acts in, as `rlplastic.envs.notice` says; which of
+            them there are, if not those of the schedule.
+        reward_scale: What the learner is paid is divided by it; the recorded returns are not.
         ticks: Clock steps that one step of all copies takes, if not the number of copies.
         first_copy: Index of the first copy here, where others are stepped elsewhere.
         reset_key: What the seeds of resets are derived from, if not the stream's seed.
@@ -54,28 +67,33 @@ class Stream(VecEnv):
 
     Raises:
         UsageError: a shift that does not fit the base or has too few worlds for the schedule, a
-            phase that is not a whole number of steps.
+            phase that is not a whole number of steps, a ramp that cannot be, a space that `notify`
+            does not fit.
     """
 
     def __init__(
         self,
         base: Copies,
         shifts: Sequence[Shift],
-        schedule: Schedule,
+        schedule: Schedule | Drawn,
         *,
         seed: int = 0,
         boundary: Boundary = "truncate",
         clip_reward: bool = False,
+        notify: bool | Sequence[int] = False,
+        reward_scale: float = 1.0,
         ticks: int | None = None,
         first_copy: int = 0,
         reset_key: tuple[int, ...] = (),
         listener: Callable[[Episode], None] | None = None,
     ) -> None:
         self.base = base
-        self.schedule = schedule
+        self.schedule = bound(schedule, seed)
+        self._ramped = self.schedule if isinstance(self.schedule, Ramped) else None
         self.stream_seed = seed
         self.boundary = boundary
         self.clip_reward = clip_reward
+        self.reward_scale = reward_scale
         self.ticks = base.num_copies if ticks is None else ticks
         self.first_copy = first_copy
         self.reset_key = reset_key or (seed,)
@@ -86,9 +104,16 @@ class Stream(VecEnv):
         space = base.observation_space
         for shift in self._that("observation"):
             space = shift.space(space)
-        super().__init__(base.num_copies, self._stacked(space), base.action_space)
+        space = self._stacked(space)
+        self.notice: Notice | None = None
+        if notify:
+            self.notice = Notice(space, worlds_of(self.schedule) if notify is True else notify)
+            space = self.notice.space
+        super().__init__(base.num_copies, space, base.action_space)
         self._accounts = Accounts(base.num_copies)
         self._frames: Array = np.empty(0)
+        self._everyone = np.arange(base.num_copies)
+        self._age = 0  # steps since the last seeded reset: what random shifts draw depends on it
         self.begin(0)
 
     # Where the clock stands
@@ -129,6 +154,8 @@ class Stream(VecEnv):
             seed=self.stream_seed,
             reset_key=(self.stream_seed, world, seed, _EVALUATION),
             clip_reward=self.clip_reward,
+            notify=False if self.notice is None else self.notice.worlds.tolist(),
+            reward_scale=self.reward_scale,
         )
 
     # The interface of VecEnv
@@ -137,11 +164,12 @@ class Stream(VecEnv):
         """Restart every copy; the clock stays. At the start of a phase, with the derived seeds."""
         if seeds is None and self.clock == self.schedule.start(self._phase):
             seeds = self._derived_seeds(self._phase)
-        frames = self.base.reset(seeds)
+        frames = self._restart(seeds)
         self._worlds = np.full(self.num_envs, self.schedule.world(self._phase))
         self._open_episodes(np.ones(self.num_envs, dtype=bool))
         self.reset_infos = [{} for _ in range(self.num_envs)]
-        return self._first(self._see(frames, self._worlds), self._worlds)
+        self._frames = self._first(frames, self._everyone)
+        return self._told(self._frames)
 
     def step_async(self, actions: Array) -> None:
         """See `VecEnv`."""
@@ -150,35 +178,41 @@ class Stream(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """One step of all copies; see the module's head for the order of things."""
         worlds = self._worlds
+        self._age += 1
         step = self.base.step(self._through("action", self._actions, worlds))
-        paid = self._through("reward", step.reward, worlds, step.final)
-        self._accounts.add(paid, step.reward)
+        self._refuse_infinite(step)
         self.clock += self.ticks
 
         ended = step.terminated | step.truncated
-        after = self._push(self._see(step.final, worlds))
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         due = self.clock >= self._next and not self._last
         last = self.clock == self._next and self._last
         cut = self.boundary == "truncate" and (due or last)
         done = np.ones_like(ended) if cut else ended
+        leave = np.ones_like(ended) if due and self.boundary == "step" else done
+        paid = self._through("reward", step.reward, worlds, step.final, last=leave)
+        self._accounts.add(paid, step.reward)
+        after = self._push(self._see(step.final, worlds))
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        finals = self._told(after) if done.any() else after
         for copy in np.flatnonzero(done):
             infos[copy] = self._close(
-                int(copy), after[copy], step.terminated[copy], not ended[copy]
+                int(copy), finals[copy], step.terminated[copy], not ended[copy]
             )
-        learned = self._through("target", np.sign(paid) if self.clip_reward else paid, worlds)
+        learned = (np.sign(paid) if self.clip_reward else paid) / self.reward_scale
+        learned = self._through("target", learned, worlds, last=leave)
 
         if due:
             self._enter(self._phase + 1)
+        self._ramp()
         if cut:
             self._worlds = np.full(self.num_envs, self.schedule.world(self._phase))
             self._configure()
             seeds = self._derived_seeds(self._phase + int(last))
-            observation = self._first(self._see(self.base.reset(seeds), self._worlds), self._worlds)
+            observation = self._frames = self._first(self._restart(seeds), self._everyone)
         else:
             observation = self._go_on(step.observation, after, ended)
         self._open_episodes(done)
-        return observation, learned.astype(np.float32), done, infos
+        return self._told(observation), learned.astype(np.float32), done, infos
 
     def close_episodes(self) -> None:
         """Record the episodes in progress as cut by the end of a life; the next `reset` goes on.
@@ -220,17 +254,52 @@ class Stream(VecEnv):
 
     # Inside a step
 
+    def _refuse_infinite(self, step: Transition) -> None:
+        """Raise `Diverged` at a NaN or infinity: a policy may drive an environment there."""
+        values = {"reward": step.reward}
+        if step.final.dtype.kind == "f":
+            values["observation"] = step.final
+        for name, value in values.items():
+            if not np.isfinite(value).all():
+                copy = int(np.argwhere(~np.isfinite(value))[0][0])
+                raise Diverged(
+                    f"{name} of copy {copy} is not finite after step {self.clock + self.ticks}"
+                )
+
     def _that(self, method: str) -> list[Shift]:
         return [s for s in self.shifts if getattr(type(s), method) is not getattr(Shift, method)]
 
-    def _through(self, method: str, values: Array, worlds: Array, *more: Array) -> Array:
+    def _through(
+        self, method: str, values: Array, worlds: Array, *more: Array, **moment: Any
+    ) -> Array:
+        """The values in the copies' worlds, or on the way there from the world before."""
+        after = self._changed(method, values, worlds, *more, **moment)
+        if self._mix == 1.0 or not self._by_method[method]:
+            return after
+        before = np.full_like(worlds, self._before)
+        return _between(self._changed(method, values, before, *more, **moment), after, self._mix)
+
+    def _changed(
+        self,
+        method: str,
+        values: Array,
+        worlds: Array,
+        *more: Array,
+        copies: Array | None = None,
+        event: str = "",
+        last: Array | None = None,
+    ) -> Array:
         """The values after every shift that has this method, in the copies not in world 0."""
         shifts = self._by_method[method]
         if not shifts or not worlds.any():
             return values
-        rows = np.flatnonzero(worlds)
-        whole = len(rows) == len(worlds)
+        copies = self._everyone if copies is None else copies
+        last = np.zeros(len(worlds), dtype=bool) if last is None else last
+        whole = worlds.all()
+        rows = slice(None) if whole else np.flatnonzero(worlds)
+        moment = Moment(copies[rows], self._age, event or method, last[rows])
         for shift in shifts:
+            shift.tell(moment)
             change = getattr(shift, method)
             if whole:
                 values = change(values, worlds, *more)
@@ -239,8 +308,33 @@ class Stream(VecEnv):
                 values[rows] = change(values[rows], worlds[rows], *(m[rows] for m in more))
         return values
 
-    def _see(self, frames: Array, worlds: Array) -> Array:
-        return self._through("observation", frames, worlds)
+    def _told(self, observation: Array) -> Array:
+        if self.notice is None:
+            return observation
+        before = np.full_like(self._worlds, self._before)
+        return self.notice.beside(observation, before, self._worlds, self._mix)
+
+    def _see(
+        self,
+        frames: Array,
+        worlds: Array,
+        copies: Array | None = None,
+        event: str = "observation",
+    ) -> Array:
+        return self._through("observation", frames, worlds, copies=copies, event=event)
+
+    def _restart(self, seeds: Sequence[int] | None) -> Array:
+        """The frames of all copies restarted; with seeds, random shifts begin anew too."""
+        self._age += 1
+        if seeds is not None:
+            self._age = 0
+            for shift in self.shifts:
+                shift.reseed(seeds)
+        return self.base.reset(seeds)
+
+    def _forget(self, copies: Array) -> None:
+        for shift in self.shifts:
+            shift.forget(copies)
 
     def _push(self, frames: Array) -> Array:
         """What the learner sees once these frames have been added."""
@@ -250,28 +344,34 @@ class Stream(VecEnv):
         self._frames = np.concatenate([self._frames[:, channels:], frames], axis=1)
         return self._frames
 
-    def _first(self, frames: Array, worlds: Array) -> Array:
-        """What the learner sees at a reset: the stack padded with the world's image of zero."""
-        if self.base.stack == 1:
-            return frames
-        padding = self._see(np.zeros_like(frames), worlds)
-        self._frames = np.concatenate([padding] * (self.base.stack - 1) + [frames], axis=1)
-        return self._frames
+    def _first(self, frames: Array, copies: Array) -> Array:
+        """What the learner sees of the episodes that begin in some copies.
+
+        A fresh stack is padded with the world's image of zero.
+        """
+        worlds, padding = self._worlds[copies], []
+        if self.base.stack > 1:
+            self._forget(copies)
+            blank = self._see(np.zeros_like(frames), worlds, copies, "padding")
+            padding = [blank] * (self.base.stack - 1)
+        self._forget(copies)
+        shown = self._see(frames, worlds, copies, "first")
+        return np.concatenate([*padding, shown], axis=1) if padding else shown
 
     def _go_on(self, frames: Array, after: Array, ended: Array) -> Array:
         """The next observations where no boundary cut the episodes."""
         if self.boundary == "step":
+            before = self._worlds
             self._worlds = np.full(self.num_envs, self.schedule.world(self._phase))
+            self._forget(np.flatnonzero(before != self._worlds))
         rows = np.flatnonzero(ended)
         if len(rows) == 0:
             return after
         self._worlds = self._worlds.copy()
         self._worlds[rows] = self.schedule.world(self._phase)
         observation = after.copy()
-        stack, worlds = (self._frames if self.base.stack > 1 else None), self._worlds[rows]
-        observation[rows] = self._first(self._see(frames[rows], worlds), worlds)
-        if stack is not None:
-            self._frames = observation
+        observation[rows] = self._first(frames[rows], rows)
+        self._frames = observation
         return observation
 
     def _close(self, copy: int, final: Array, terminated: bool, cut: bool) -> dict[str, Any]:
@@ -294,6 +394,12 @@ class Stream(VecEnv):
         self._phase = phase
         self._next = self.schedule.start(phase + 1)
         self._last = phase + 1 == self.schedule.phases
+        self._before = self.schedule.world(max(0, phase - 1))
+        self._ramp()
+
+    def _ramp(self) -> None:
+        """How far the next step is on the way from the world before."""
+        self._mix = 1.0 if self._ramped is None else self._ramped.mix(self.clock)
 
     def _configure(self) -> None:
         for shift in self._by_method["configure"]:
@@ -330,14 +436,30 @@ class Stream(VecEnv):
                 f"boundary {self.boundary!r}: shift {names} builds another base environment for "
                 "each world, which needs boundary 'truncate'"
             )
-        for phase in range(self.schedule.phases + 1):
-            if self.schedule.start(phase) % self.ticks:
-                start, near = (
-                    self.schedule.start(phase),
-                    -(-self.schedule.start(phase) // self.ticks),
-                )
-                raise UsageError(
-                    f"phase {phase} starts at step {start}, which is not a whole number of steps "
-                    f"of {self.ticks} copies; nearest valid: {near * self.ticks}"
-                )
+        refuse_impossible(self.schedule, self.ticks)
+        if self._ramped is not None:
+            self._refuse_ramp()
         refuse_misfit(self.shifts, self.schedule, self.base.observation_space)
+
+    def _refuse_ramp(self) -> None:
+        if self.boundary == "episode":
+            raise UsageError(
+                "boundary 'episode': a ramp changes the world within an episode; "
+                "valid: 'truncate', 'step'"
+            )
+        if self.clip_reward and self._by_method["reward"]:
+            names = ", ".join(shift.name for shift in self._by_method["reward"])
+            raise UsageError(
+                f"clip_reward: of a mix of rewards (shift {names}) only the sign is left, which is "
+                "no ramp; valid: clip_reward = false"
+            )
+
+
+def _between(before: Array, after: Array, mix: float) -> Array:
+    """A mix of what two worlds give, of the same type."""
+    if before.dtype == after.dtype and np.array_equal(before, after):
+        return after
+    values = (1 - mix) * before + mix * after
+    return (np.rint(values) if np.issubdtype(after.dtype, np.integer) else values).astype(
+        after.dtype
+    )

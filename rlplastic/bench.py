@@ -15,12 +15,12 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from rlplastic import options, pool, progress, registry, store
+from rlplastic import locks, options, pool, progress, provenance, registry, store
 from rlplastic.cell import Cell
 from rlplastic.doctor import existing
 from rlplastic.errors import UsageError
@@ -36,7 +36,13 @@ SHOWN_FAILURES = 10
 
 
 def bench(
-    request: Request, folder: Path, *, workers: int | None, dry_run: bool, quiet: bool
+    request: Request,
+    folder: Path,
+    *,
+    workers: int | None,
+    dry_run: bool,
+    quiet: bool,
+    limits: pool.Limits = pool.Limits(),  # noqa: B008 - frozen
 ) -> int:
     """Run everything that a request asks for, and report; returns the exit code.
 
@@ -46,6 +52,7 @@ def bench(
         workers: Processes at a time; None: one a usable core.
         dry_run: Say what would be done, and write nothing.
         quiet: Plain lines instead of a live display.
+        limits: Time and retries of a cell.
     """
     plan = prepare(make_plan(request), folder, request.device)
     left = pool.unfinished(plan.cells, folder)
@@ -55,7 +62,7 @@ def bench(
     print(_summary(plan, left, folder, workers))
     if dry_run:
         return 0
-    statuses = execute(plan, folder, workers, quiet=quiet)
+    statuses = execute(plan, folder, workers, quiet=quiet, limits=limits)
     return _close(folder, statuses)
 
 
@@ -68,7 +75,7 @@ def run(request: Request, folder: Path, *, fresh: bool, as_json: bool) -> int:
             f"this names {len(plan.tasks)}"
         )
     reg = options.reg_label(options.parse_reg(request.regs[0]))
-    agent = request.agents[0]
+    agent = next(iter(plan.protocol["period"]))
     arm = [c for c in plan.cells if (c.agent, c.reg, c.fresh) == (agent, reg, fresh)]
     plan = prepare(replace(plan, cells=arm), folder, request.device)
     (cell,) = plan.cells
@@ -113,18 +120,33 @@ def prepare(plan: Plan, folder: Path, device: str) -> Plan:
 
 
 def execute(
-    plan: Plan, folder: Path, workers: int, *, quiet: bool = False, out: TextIO | None = None
+    plan: Plan,
+    folder: Path,
+    workers: int,
+    *,
+    quiet: bool = False,
+    out: TextIO | None = None,
+    limits: pool.Limits = pool.Limits(),  # noqa: B008 - frozen
 ) -> dict[str, str]:
-    """Run a plan's unfinished cells while holding the folder; returns each cell's status.
+    """Run a plan's unfinished cells; returns each cell's status.
 
     Raises:
-        Locked: another process is running cells there.
+        Locked: another process is writing the plan of the folder, and does not end.
     """
-    with store.lock(folder):
+    with locks.plan(folder):
         write_plan(plan, folder)
-        left = pool.unfinished(plan.cells, folder)
-        with progress.display_for(left, out or sys.stdout, quiet=quiet) as display:
-            return pool.run_cells(plan.cells, folder, workers, display)
+        tidy(plan, folder)
+    left = pool.unfinished(plan.cells, folder)
+    with progress.display_for(left, out or sys.stdout, quiet=quiet) as display:
+        return pool.run_cells(plan.cells, folder, workers, display, limits)
+
+
+def tidy(plan: Plan, folder: Path) -> None:
+    """Remove what killed processes left: half-written files, checkpoints of finished cells."""
+    store.sweep(folder, older=60.0)  # younger ones may be another process's report
+    for cell in plan.cells:
+        if store.status_of(folder / cell.id) in store.FINISHED:
+            store.remove(folder / cell.id / "checkpoint")
 
 
 # -- before --------------------------------------------------------------------------------------
@@ -206,10 +228,27 @@ def _summary(plan: Plan, left: Sequence[Cell], folder: Path, workers: int) -> st
     ]
     if not left:
         lines = lines[:1]
-    lines += [f"note: {note}" for note in plan.notes]
+    lines += [f"note: {note}" for note in (*plan.notes, *_other_versions(plan, folder))]
     if size > free:
         lines.append(f"note: the disk of {folder} has only {free / 1e6:,.0f} MB left")
     return "\n".join(lines)
+
+
+def _other_versions(plan: Plan, folder: Path) -> list[str]:
+    """What finished cells were made with, where it is not what the others will be made with."""
+    now, found = provenance.versions(), Counter[str]()
+    for cell in plan.cells:
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            header = json.loads((folder / cell.id / "header.json").read_text(encoding="utf-8"))
+            then = header["provenance"]["versions"]
+            if store.status_of(folder / cell.id) in store.FINISHED:
+                found.update(
+                    f"{name} {then.get(name)}" for name in now if then.get(name) != now[name]
+                )
+    return [
+        f"{count} finished cells were made with {there}, not {now[there.partition(' ')[0]]}"
+        for there, count in sorted(found.items())
+    ]
 
 
 def _cells(plan: Plan, folder: Path) -> str:
@@ -221,7 +260,9 @@ def _cells(plan: Plan, folder: Path) -> str:
     for group, cells in groups.items():
         done = len(cells) - len(pool.unfinished(cells, folder))
         seeds = ", ".join(str(cell.seed) for cell in cells)
-        rows.append((*group, f"{cells[0].num_steps:,}", f"{done}/{len(cells)}", seeds))
+        least, most = min(c.num_steps for c in cells), max(c.num_steps for c in cells)
+        steps = f"{least:,}" + f" to {most:,}" * (most > least)  # where a schedule draws
+        rows.append((*group, steps, f"{done}/{len(cells)}", seeds))
     return table(rows)
 
 

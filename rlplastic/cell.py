@@ -6,11 +6,12 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
-from rlplastic import store
+from rlplastic import options, store
 
 LONGEST = 120  # characters of a folder's name; file systems end at 255 bytes
 
@@ -103,13 +104,27 @@ class Cell:
 
     @property
     def period(self) -> int:
-        """Environment steps of one phase."""
+        """Environment steps of a phase; where they differ, the schedule says which one's."""
         return int(self.stream["schedule"]["period"])
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """The clock at which each phase begins, and at which the last one ends."""
+        from rlplastic.envs.schedules import bound  # loads torch, which looking at cells does not
+
+        spec = options.build("schedule", self.stream["schedule"], f"task {self.task!r}")
+        schedule = bound(spec, self.random_seed("stream"))
+        return [schedule.start(phase) for phase in range(schedule.phases + 1)]
+
+    @property
+    def begin(self) -> int:
+        """The clock at which the first life begins."""
+        return self.starts[int(self.fresh)]
 
     @property
     def num_steps(self) -> int:
         """Environment steps that running this cell takes."""
-        return (self.num_phases - int(self.fresh)) * self.period
+        return self.starts[-1] - self.begin
 
     def random_seed(self, purpose: str, life: int = 0) -> int:
         """A seed of this cell in [0, 2**31): equal for all arms, different for each purpose.

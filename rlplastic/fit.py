@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from rlplastic import options
@@ -24,16 +25,7 @@ def refuse_misfit(where: str, agent: str, config: Any, spec: Mapping[str, Any]) 
     Raises:
         UsageError: names the value and the nearest valid one.
     """
-    schedule = options.build("schedule", spec, where)
-    for phase in range(schedule.phases + 1):  # every phase begins where a rollout does
-        start = schedule.start(phase)
-        if start % config.rollout:
-            near = max(1, round(start / config.rollout)) * config.rollout
-            raise UsageError(
-                f"{where}: phase {phase} of schedule {spec['name']!r} begins at step {start} with "
-                f"period {spec['period']}; for agent {agent!r} that is not a multiple of its "
-                f"rollout of {config.rollout} steps; nearest that is: {near}"
-            )
+    shortest = _shortest(where, agent, config.rollout, spec)
     period = int(spec["period"])
     if getattr(config, "batch_size", 0) > period:
         raise UsageError(
@@ -46,6 +38,43 @@ def refuse_misfit(where: str, agent: str, config: Any, spec: Mapping[str, Any]) 
             f"agent {agent!r}: learning_starts = {starts} is more than 5 % of the period of "
             f"{period} steps; nearest valid: --set {agent}.learning_starts={most}"
         )
+    needed = max(starts, getattr(config, "batch_size", 0))
+    if needed >= shortest:
+        raise UsageError(
+            f"{where}: a phase of schedule {spec['name']!r} can have only {shortest} steps, and "
+            f"agent {agent!r} does not learn before step {needed} (learning_starts = {starts}, "
+            f"batch_size = {getattr(config, 'batch_size', 0)}); valid: phases of more steps"
+        )
+
+
+def _shortest(where: str, agent: str, rollout: int, spec: Mapping[str, Any]) -> int:
+    """The shortest phase of a schedule in which every phase begins where a rollout does.
+
+    Raises:
+        UsageError: one does not.
+    """
+    from rlplastic.envs.schedules import Drawn  # loads torch
+
+    schedule = options.build("schedule", spec, where)
+    if isinstance(schedule, Drawn):
+        if schedule.step % rollout:
+            near = max(1, round(schedule.step / rollout)) * rollout
+            raise UsageError(
+                f"{where}: the lengths of schedule {spec['name']!r} are multiples of step = "
+                f"{schedule.step}; for agent {agent!r} that is not a multiple of its rollout of "
+                f"{rollout} steps; nearest that is: {near}"
+            )
+        return int(schedule.step)
+    starts = [schedule.start(phase) for phase in range(schedule.phases + 1)]
+    for phase, start in enumerate(starts):
+        if start % rollout:
+            near = max(1, round(start / rollout)) * rollout
+            raise UsageError(
+                f"{where}: phase {phase} of schedule {spec['name']!r} begins at step {start} with "
+                f"period {spec['period']}; for agent {agent!r} that is not a multiple of its "
+                f"rollout of {rollout} steps; nearest that is: {near}"
+            )
+    return min(int(end - start) for start, end in pairwise(starts))
 
 
 def notes(

@@ -116,11 +116,12 @@ def _type(field: Field) -> str:
 
 def _suite(suite: Suite) -> str:
     """Tasks with their tracks, and budgets with phases and periods."""
-    tasks = [("task", "base", "track", "shifts")]
+    tasks = [("task", "base", "track", "schedule", "shifts")]
     for name, task in suite.tasks.items():
         base = " ".join(str(value) for value in task.base.values())
         shifts = " + ".join(str(shift.get("name")) for shift in task.shifts) or "none"
-        tasks.append((name, base, task.track, shifts))
+        told = " + notify" * task.notify
+        tasks.append((name, base, task.track, str(task.schedule["name"]) + told, shifts))
     budgets = [("budget", "seeds", "phases", "steps of a phase", "")]
     for name, budget in suite.budgets.items():
         period = ", ".join(f"{agent} {steps:,}" for agent, steps in budget.period.items())

@@ -83,12 +83,17 @@ def _infinite(value: float | str) -> bool:
 
 
 def spec_of(config: Any) -> dict[str, Any]:
-    """The opposite of `build`: name and every option, defaults included, as JSON values."""
-    values = {
-        field.name: _plain(getattr(config, field.name))
-        for field in dataclasses.fields(config)
-        if field.init
-    }
+    """The opposite of `build`: name and every option, defaults included, as JSON values.
+
+    An option that a class names in ``later``, since it came after cells had been published, is left
+    out while it has its default: their identities stay.
+    """
+    later = getattr(config, "later", ())
+    fields = [field for field in dataclasses.fields(config) if field.init]
+    values = {field.name: _plain(getattr(config, field.name)) for field in fields}
+    for field in fields:
+        if field.name in later and values[field.name] == _plain(field.default):
+            del values[field.name]
     return {"name": config.name, **values}
 
 

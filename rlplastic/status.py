@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlplastic import store
+from rlplastic import locks, store
 from rlplastic.errors import UsageError
 from rlplastic.listing import table
 from rlplastic.progress import plain
 
+LAST_BYTES = 4096  # of a record: more than its longest row
 ORDER = ("done", "diverged", "failed", "unfinished", "pending")
 
 
@@ -33,6 +34,8 @@ class CellStatus:
         reason: Why it diverged or failed.
         phases: Closed phases.
         num_phases: Phases that it takes.
+        step: Its last recorded step; rows reach the disk in bunches, so it may be some behind.
+        num_steps: Steps that it takes.
     """
 
     id: str
@@ -43,6 +46,8 @@ class CellStatus:
     reason: str
     phases: int
     num_phases: int
+    step: int
+    num_steps: int
 
 
 def read_status(folder: Path) -> list[CellStatus]:
@@ -70,18 +75,17 @@ def show_status(folder: Path) -> str:
     counts = Counter(cell.status for cell in cells)
     shown = ", ".join(f"{counts[status]} {status}" for status in ORDER if counts[status])
     ended = counts["done"] + counts["diverged"] == len(cells)
-    running = store.is_locked(folder)
+    running = {c.id for c in cells if c.status == "unfinished" and locks.is_claimed(folder, c.id)}
     lines = [f"{plan['name']}, budget {plan['protocol']['budget']}: {len(cells)} cells: {shown}"]
     if running:
-        lines.append("a process is running cells here now")
+        lines.append(f"{len(running)} cells are being run now")
     elif not ended:
         lines += ["nothing is running; to continue:", *(f"  {c}" for c in plan["commands"])]
     lines += ["", _summary(cells)]
-    for status in ("failed", "diverged", "unfinished"):
-        found = [cell for cell in cells if cell.status == status]
+    for status in ("failed", "diverged", "running", "unfinished"):
+        found = [c for c in cells if ("running" if c.id in running else c.status) == status]
         if found:
-            words = "running or interrupted" if status == "unfinished" and running else status
-            lines += ["", f"{words}:", table([_line(cell) for cell in found])]
+            lines += ["", f"{status}:", table([_line(cell) for cell in found])]
     return "\n".join(lines)
 
 
@@ -107,6 +111,8 @@ def _status(folder: Path, name: str, cell: dict[str, Any]) -> CellStatus:
     closed = b""
     with suppress(OSError):
         closed = (path / "timing.jsonl").read_bytes()
+    period = int(schedule["period"])
+    num_phases = int(schedule.get("phases") or len(schedule["worlds"])) - fresh
     return CellStatus(
         id=name,
         task=cell["task"],
@@ -115,8 +121,20 @@ def _status(folder: Path, name: str, cell: dict[str, Any]) -> CellStatus:
         status=store.status_of(path),
         reason=reason_of(path),
         phases=closed.count(b"\n"),
-        num_phases=int(schedule.get("phases") or len(schedule["worlds"])) - fresh,
+        num_phases=num_phases,
+        step=max(0, _last_step(path / "rows.jsonl") - fresh * period),
+        num_steps=num_phases * period,
     )
+
+
+def _last_step(path: Path) -> int:
+    """Clock at the end of the last whole row of a record; 0 without any."""
+    with suppress(OSError, ValueError, KeyError, IndexError, TypeError):
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - LAST_BYTES))
+            row = json.loads(file.read().split(b"\n")[-2])
+        return int(row["end"] if "end" in row else row["step"])
+    return 0
 
 
 def _summary(cells: list[CellStatus]) -> str:

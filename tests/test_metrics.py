@@ -1,6 +1,7 @@
 """Metrics, against answers computed by hand."""
 
 import inspect
+from dataclasses import replace
 
 import hypothesis
 import hypothesis.strategies as st
@@ -341,6 +342,12 @@ def test_every_metric_has_a_formula_a_unit_and_a_direction(name):
     assert entry.traits["unit"]
     assert entry.summary.endswith((".", "else 0.")), entry.summary
     assert list(inspect.signature(entry.load()).parameters) == ["case"]
+
+
+def test_the_whole_run_mean_weighs_phases_by_their_steps():
+    long = replace(flat(1, 30), begin=1000, end=4000)
+    assert score.whole_run_mean(case([flat(0, 10), long])) == pytest.approx(25.0)
+    assert np.isnan(score.whole_run_mean(case([flat(0, 10), None])))
 
 
 # -- from records to cases ---------------------------------------------------------------------

@@ -16,6 +16,7 @@ from rlplastic.agents.rollout import ChannelsLastRollout
 GAMMA = 0.9
 ACTIONS = spaces.Discrete(5)
 FRAMES = spaces.Box(0, 255, (4, 3, 3), np.uint8)
+PLANES = spaces.Box(0, 255, (6, 3, 3), np.uint8)  # what `notify` adds stays where it is
 VECTORS = spaces.Box(-1e3, 1e3, (3,), np.float32)
 
 
@@ -26,6 +27,7 @@ class World:
         self.space, self.copies = space, copies
         self.rng = np.random.default_rng(seed)
         self.padding = np.zeros((3, 3), np.uint8)
+        self.planes = np.zeros((2 * (space is PLANES), 3, 3), np.uint8)
         self.obs = np.stack([self.first() for _ in range(copies)])
 
     def frame(self):  # few values: equal frames must not be confused
@@ -34,7 +36,7 @@ class World:
     def first(self):
         if self.space is VECTORS:
             return self.rng.normal(size=3).astype(np.float32)
-        return np.stack([self.padding] * 3 + [self.frame()])
+        return np.stack([self.padding] * 3 + [self.frame(), *self.planes])
 
     def step(self, ends):
         """`ends`: for each copy 0 (goes on), 1 (terminated), 2 (truncated)."""
@@ -42,7 +44,7 @@ class World:
             after = self.rng.normal(size=self.obs.shape).astype(np.float32)
         else:
             new = np.stack([self.frame() for _ in range(self.copies)])[:, None]
-            after = np.concatenate([self.obs[:, 1:], new], axis=1)
+            after = np.concatenate([self.obs[:, 1:4], new, self.obs[:, 4:]], axis=1)
             if self.rng.random() < 0.1:  # an observation that does not slide
                 after[0] = self.first()
         infos = [{"TimeLimit.truncated": end == 2} if end else {} for end in ends]
@@ -63,6 +65,7 @@ class World:
     def shift(self):
         """Another padding, and every copy starts afresh."""
         self.padding = np.full((3, 3), self.rng.integers(0, 3), np.uint8)
+        self.planes[: self.rng.integers(0, 3)] ^= 255
         self.obs = np.stack([self.first() for _ in range(self.copies)])
 
 
@@ -88,7 +91,7 @@ def make(kind, space, size, copies, n_steps, **extra):
 EVENTS = st.lists(st.sampled_from([0, 0, 0, 0, 1, 2, "shift", "clear"]), min_size=1, max_size=60)
 
 
-@pytest.mark.parametrize("space", [FRAMES, VECTORS], ids=["frames", "vectors"])
+@pytest.mark.parametrize("space", [FRAMES, PLANES, VECTORS], ids=["frames", "planes", "vectors"])
 @settings(max_examples=60, deadline=None)
 @given(
     events=EVENTS,
@@ -101,7 +104,7 @@ EVENTS = st.lists(st.sampled_from([0, 0, 0, 0, 1, 2, "shift", "clear"]), min_siz
 def test_it_draws_what_a_list_and_stable_baselines3_hold(
     space, events, size, copies, n_steps, last, seed
 ):
-    layout = {"channels_last": last} if space is FRAMES else {}
+    layout = {} if space is VECTORS else {"channels_last": last}
     ours = make(replay_class(space, n_steps), space, size, copies, n_steps, **layout)
     theirs = make(NStepReplayBuffer if n_steps > 1 else ReplayBuffer, space, size, copies, n_steps)
     world, kept = World(space, copies, seed), []
@@ -147,18 +150,21 @@ def test_it_draws_what_a_list_and_stable_baselines3_hold(
             assert batch.discounts[i].item() == pytest.approx(factor, rel=1e-6)
 
 
-def test_a_transition_takes_little_more_than_a_frame_and_frames_are_given_back():
-    space = spaces.Box(0, 255, (4, 84, 84), np.uint8)
+@pytest.mark.parametrize("planes", [0, 3])
+def test_a_transition_takes_little_more_than_a_frame_and_frames_are_given_back(planes):
+    space = spaces.Box(0, 255, (4 + planes, 84, 84), np.uint8)
     memory = FrameReplay(5_000, space, ACTIONS, "cpu")
     rng = np.random.default_rng(0)
-    obs = np.zeros((1, 4, 84, 84), np.uint8)
+    obs = np.zeros((1, 4 + planes, 84, 84), np.uint8)
     for step in range(12_000):
-        after = np.concatenate([obs[:, 1:], rng.integers(0, 255, (1, 1, 84, 84), "u1")], axis=1)
+        new = rng.integers(0, 255, (1, 1, 84, 84), "u1")
+        after = np.concatenate([obs[:, 1:4], new, obs[:, 4:]], axis=1)
         end = step % 250 == 249
         memory.add(obs, after, np.array([1]), np.array([0.0]), np.array([end]), [{}])
         obs = np.zeros_like(obs) if end else after
     arrays = [value for value in vars(memory).values() if isinstance(value, np.ndarray)]
-    assert sum(array.nbytes for array in arrays) / 5_000 <= 7_200
+    places = 8 * planes  # one more number a plane, for each half
+    assert sum(array.nbytes for array in arrays) / 5_000 <= 7_200 + places
     assert memory._untouched <= len(memory.frames) < 5_000 * 1.02
 
 

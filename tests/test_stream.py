@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium.utils.env_checker import check_env
+from bases import Counter, Frames, steps
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 import rlplastic.envs
 from rlplastic.agents.dqn import DQN
 from rlplastic.agents.ppo import PPO
 from rlplastic.envs.control import CartPole, MountainCar
-from rlplastic.envs.copies import Copies, GymCopies, Transition
+from rlplastic.envs.copies import GymCopies
 from rlplastic.envs.scalar import ShiftedEnv, SingleCopy
 from rlplastic.envs.schedules import Cyclic, Listed, Periodic, phase_at
 from rlplastic.envs.shifts import Shift
@@ -29,58 +27,6 @@ from rlplastic.envs.toy import Corridor, Cue
 from rlplastic.errors import UsageError
 
 torch.set_num_threads(1)
-
-
-class Counter(Copies):
-    """Shows how many steps have been taken since its reset, and the seed of that; ends never."""
-
-    def __init__(self, num_copies=1, ends_at=10**9, pays=1.0):
-        self.num_copies, self.ends_at, self.pays = num_copies, ends_at, pays
-        self.observation_space = gymnasium.spaces.Box(-1e9, 1e9, (2,), np.float64)
-        self.action_space = gymnasium.spaces.Discrete(2)
-
-    def reset(self, seeds=None):
-        seeds = [-1] * self.num_copies if seeds is None else seeds
-        self.state = np.array([[0.0, seed % 1000] for seed in seeds])
-        return self.state.copy()
-
-    def step(self, actions):
-        self.state[:, 0] += 1
-        final, ended = self.state.copy(), self.state[:, 0] == self.ends_at
-        self.state[ended] = [0, -1]
-        reward = np.full(self.num_copies, self.pays)
-        return Transition(self.state.copy(), reward, ended, np.zeros_like(ended), final)
-
-
-class Frames(Copies):
-    """Frames of 4 x 4 whose pixels are all different, one brighter each step."""
-
-    stack = 3
-
-    def __init__(self, num_copies=2, ends_at=5):
-        self.num_copies, self.ends_at = num_copies, ends_at
-        self.observation_space = gymnasium.spaces.Box(0, 255, (1, 4, 4), np.uint8)
-        self.action_space = gymnasium.spaces.Discrete(2)
-
-    def show(self):
-        pixels = np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4) * 10
-        return pixels + self.clock.astype(np.uint8)[:, None, None, None]
-
-    def reset(self, seeds=None):
-        self.clock = np.zeros(self.num_copies)
-        return self.show()
-
-    def step(self, actions):
-        self.clock += 1
-        final, ended = self.show(), self.clock == self.ends_at
-        self.clock[ended] = 0
-        zero = np.zeros(self.num_copies)
-        return Transition(self.show(), zero, ended, zero.astype(bool), final)
-
-
-def steps(stream, number):
-    for _ in range(number):
-        yield stream.step(np.zeros(stream.num_envs, dtype=int))
 
 
 @given(
@@ -244,20 +190,6 @@ def test_a_real_gymnasium_environment_can_be_wrapped():
         if terminated or truncated:
             env.reset()
     assert ends == 3
-
-
-@pytest.mark.parametrize("env_id", [e for e in gymnasium.registry if e.startswith("rlplastic/")])
-def test_gymnasiums_and_stable_baselines3s_checkers_accept_every_registered_stream(env_id):
-    env = gymnasium.make(env_id, period=5000)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        # Gaussian offsets have no bound
-        warnings.filterwarnings("ignore", ".*Box observation space m\\w+ value is -?infinity")
-        # MinAtar's frames are 10 x 10, and have a network of their own
-        warnings.filterwarnings("ignore", ".*minimal resolution for an image is 36x36")
-        check_env(env.unwrapped, skip_render_check=True)
-        check_env_sb3(env.unwrapped)
-    env.close()
 
 
 def test_ids_work_with_the_module_named_in_the_id():

@@ -65,6 +65,14 @@ def test_savings_compare_the_first_meeting_of_a_world_with_its_return():
     assert got[1:].tolist() == pytest.approx([0.6 - 0.2, 0.2 - 1.0])
 
 
+def test_savings_count_steps_where_phases_differ_in_length():
+    slow, quick = [0.0] * 4 + [100.0] * 6, [0.0] * 2 + [100.0] * 8
+    life = [flat(0, 0), flat(1, 0, world=1, values=slow), flat(2, 0, world=0)]
+    life.append(dataclasses.replace(flat(3, 0, world=1, values=quick), begin=3000, end=5000))
+    # 400 steps at first, 400 of the 2,000 steps when it returns: nothing was saved
+    assert transfer.savings(case(life))[2] == pytest.approx(0.0)
+
+
 def test_where_no_world_returns_nothing_is_saved_or_lost():
     assert np.isnan(transfer.savings(case([flat(k, 50) for k in range(4)]))).all()
 

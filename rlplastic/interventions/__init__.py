@@ -15,10 +15,14 @@ whose fields are its hyper-parameters, any of the hooks::
             return self.strength * sum(p.abs().sum() for p in agent.scope("critic"))
 
 ===================  =============================================================================
+``wrap``             before construction: the environment, as the agent sees it
 ``build``            before construction: arguments of the policy
+``critic``           the agent's options on its critic's loss (one intervention of an arm at most)
 ``rebuild``          after construction, before the optimizer: layers, activations, normalisation
 ``begin``            a life begins: remember the initial weights, keep statistics
 ``check``            refuse an agent it cannot work on, before anything is written
+``minibatch``        what is learnt from, changed
+``weights``          how much each transition counts in the critic's loss
 ``penalty``          a tensor added to the critic's term
 ``before_update``    what to remember of the weights before they move
 ``gradient``         how loss terms become gradients (one intervention of an arm at most)
@@ -35,127 +39,26 @@ What changes while training is in `Intervention.state`; what is drawn is drawn f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rlplastic.errors import UsageError
+from rlplastic.interventions.seam import (
+    SCOPES,
+    Intervention,
+    Learner,
+    Losses,
+    overrides,
+    total,
+)
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
     from torch.nn import Parameter
 
-
-class Losses(Protocol):
-    """The loss terms of one minibatch at the current weights; may be called again.
-
-    The minibatch, the bootstrap target and any dropout mask are the same in every call.
-    Called with names, it computes only those terms.
-    """
-
-    def __call__(self, *names: str) -> dict[str, Tensor]:
-        """Named terms: ``critic``, and for an actor-critic ``actor`` and ``entropy``."""
-
-
-class Learner(Protocol):
-    """What an intervention may ask of an agent."""
-
-    num_updates: int
-    policy: Any  # the networks, with their ``optimizer``
-    seed: int | None
-    last_batch: Any  # the minibatch of the last update
-
-    def scope(self, name: str) -> list[Parameter]:
-        """The parameters of a scope: critic, head, backbone, actor, all."""
-
-    def values(self, observations: Tensor) -> Tensor:
-        """The critic's output."""
-
-    def layers(self, name: str) -> list[Any]:
-        """The hidden `rlplastic.agents.networks.Layer` of a scope, input side first."""
-
-    def targets(self) -> dict[Parameter, Parameter]:
-        """The target network's copy of each parameter that has one."""
-
-    def newborn(self, generator: torch.Generator) -> Any:
-        """A newly initialised policy of the same architecture; draws from `generator` alone."""
-
-
-SCOPES = ("critic", "head", "backbone", "actor", "all")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Intervention:
-    """One intervention: frozen hyper-parameters, hooks, and a `state` that is saved with the agent.
-
-    Attributes:
-        oracle: True if it must be told when the world shifts.
-        agents: Agents it fits; empty: all.
-        cost: Gradient evaluations, relative to none, of an update at which it acts: every one, or
-            each `every`-th where it has that option.
-    """
-
-    oracle: ClassVar[bool] = False
-    agents: ClassVar[tuple[str, ...]] = ()
-    cost: ClassVar[float] = 1.0
-    name: ClassVar[str]
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """What changes while training: tensors and numbers, by name."""
-        state: dict[str, Any] = self.__dict__.setdefault("_state", {})
-        return state
-
-    @property
-    def generator(self) -> torch.Generator:
-        """Its own source of randomness, on the CPU; seeded from the agent's seed and its name."""
-        found: torch.Generator = self.__dict__["_generator"]
-        return found
-
-    def build(self, policy_kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The policy's keyword arguments, changed; called before construction."""
-        return policy_kwargs
-
-    def rebuild(self, policy: nn.Module) -> None:
-        """Change the modules of a newly constructed policy, in place; draws nothing."""
-
-    def begin(self, agent: Learner) -> None:
-        """The agent is complete and has not acted yet."""
-
-    def check(self, agent: Learner) -> None:
-        """Raise `UsageError` if it cannot work on this agent; called before anything is written."""
-
-    def before_update(self, agent: Learner) -> None:
-        """An update is about to be made: nothing has been computed yet."""
-
-    def penalty(self, agent: Learner) -> Tensor | None:
-        """A tensor to add to the critic's loss term."""
-        return None
-
-    def gradient(self, agent: Learner, losses: Losses) -> dict[str, Tensor]:
-        """Leave the gradient of this update in ``.grad``; return the terms for the log."""
-        raise NotImplementedError
-
-    def optimizer(self, parameters: Iterable[Parameter]) -> torch.optim.Optimizer:
-        """The optimizer to use instead of the agent's own."""
-        raise NotImplementedError
-
-    def new_objective(self, agent: Learner) -> None:
-        """PPO has a new rollout to learn from, DQN a new target network."""
-
-    def after_update(self, agent: Learner) -> None:
-        """Change weights and optimizer state after a step of the optimizer."""
-
-    def at_shift(self, agent: Learner, phase: int) -> None:
-        """The world has just shifted; only for interventions with ``oracle = True``."""
-
-
-def overrides(intervention: Intervention | type[Intervention], hook: str) -> bool:
-    """True if the intervention has this hook."""
-    kind = intervention if isinstance(intervention, type) else type(intervention)
-    return getattr(kind, hook) is not getattr(Intervention, hook)
+__all__ = ["SCOPES", "Intervention", "Interventions", "Learner", "Losses", "overrides", "total"]
 
 
 class Interventions:
@@ -170,6 +73,7 @@ class Interventions:
         for hook, why in (
             ("gradient", "each decides how the loss terms become a gradient"),
             ("optimizer", "each brings an optimizer of its own"),
+            ("critic", "each decides the critic's loss"),
         ):
             rivals = [member.name for member in self.members if overrides(member, hook)]
             if len(rivals) > 1:
@@ -184,11 +88,17 @@ class Interventions:
         self._penalties = [m.penalty for m in self.members if overrides(m, "penalty")]
         self._after = [m.after_update for m in self.members if overrides(m, "after_update")]
         self._before = [m.before_update for m in self.members if overrides(m, "before_update")]
+        self._changes = [m.minibatch for m in self.members if overrides(m, "minibatch")]
+        self._weights = [m.weights for m in self.members if overrides(m, "weights")]
         self._rebuilders = [m.rebuild for m in self.members if overrides(m, "rebuild")]
 
     def check(self, agent: Learner) -> None:
-        """Every member's check."""
+        """Every member's check, and that it fits what the agent observes."""
         for member in self.members:
+            seen = "images" if len(agent.policy.observation_space.shape) == 3 else "vectors"
+            if member.observations and seen not in member.observations:
+                fits = ", ".join(member.observations)
+                raise UsageError(f"--reg {member.name}: does not fit {seen}; it fits {fits}")
             member.check(agent)
 
     @property
@@ -196,11 +106,41 @@ class Interventions:
         """True if any of them must be told of the shift."""
         return any(member.oracle for member in self.members)
 
+    def wrap(self, env: Any, gamma: float) -> Any:
+        """The environment as the agent is to see it: every member's changes, in order."""
+        for member in self.members:
+            env = member.wrap(env, gamma)
+        return env
+
+    @property
+    def wraps(self) -> bool:
+        """True if a member changes the environment as the agent sees it."""
+        return any(overrides(member, "wrap") for member in self.members)
+
+    def minibatch(self, agent: Learner, batch: Any) -> Any:
+        """The minibatch after every member's changes, in order."""
+        for change in self._changes:
+            batch = change(agent, batch)
+        return batch
+
+    def weights(self, agent: Learner, batch: Any) -> Tensor | None:
+        """The product of every member's weights of the transitions; None: all count alike."""
+        found = None
+        for weigh in self._weights:
+            factors = weigh(agent, batch)
+            found = factors if found is None or factors is None else found * factors
+        return found
+
     def build(self, policy_kwargs: dict[str, Any]) -> dict[str, Any]:
         """Every member's changes to the policy's keyword arguments, in order."""
         for member in self.members:
             policy_kwargs = member.build(dict(policy_kwargs))
         return policy_kwargs
+
+    def critic(self, own: dict[str, Any]) -> dict[str, Any]:
+        """The options on the critic's loss: a member's if one has them, else the agent's own."""
+        chosen = (member.critic() for member in self.members if overrides(member, "critic"))
+        return next(chosen, own)
 
     def rebuild(self, policy: nn.Module) -> None:
         """Every member's changes to the modules, in order."""
@@ -235,6 +175,8 @@ class Interventions:
 
         def with_penalty(*names: str) -> dict[str, Tensor]:
             terms = losses(*names)
+            if not names:
+                agent.last_terms = {name: term.detach() for name, term in terms.items()}
             if "critic" in terms:
                 for penalty in self._penalties:
                     extra = penalty(agent)
@@ -292,11 +234,3 @@ class Interventions:
                 member.generator.set_state(drawn)
             member.state.clear()
             member.state.update(values)
-
-
-def total(terms: Mapping[str, Tensor]) -> Tensor:
-    """The sum of the terms in the order they came: bytes depend on the order."""
-    first, *rest = terms.values()
-    for term in rest:
-        first = first + term
-    return first

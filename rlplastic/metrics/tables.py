@@ -6,7 +6,7 @@ A cell that holds no number says why: nothing in a report is NaN, blank or a sil
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,23 @@ def definitions(study: Study) -> Table:
     return Table(head=["metric", "definition"], rows=rows)
 
 
+def published(study: Study, summary: Summary) -> Table:
+    """The metric of a published protocol: mean over the seeds of each arm and of its newborns."""
+    name, rows = study.published, []
+    for task in summary.all_tasks if name else ():
+        seeds = study.complete(task, summary.agent)
+        none, known = study.matrix(name, summary.agent, REFERENCE, [task], seeds)
+        for arm in [reg + born for reg in (a.reg for a in summary.arms) for born in ("", NEWBORN)]:
+            mine, kept = study.matrix(name, summary.agent, arm, [task], seeds)
+            gain = "reference" if arm == REFERENCE else "n/a: no paired seed"
+            if arm != REFERENCE and kept and kept == known:
+                rng = np.random.default_rng(SEED)
+                gain = show(estimate(mine, "mean", rng, minus=none), signed=True)
+            shown = _shown(mine) if kept else "n/a: no complete seed"
+            rows.append([task, arm, shown, gain, str(len(kept))])
+    return Table(head=["task", "arm", f"{name}, mean", "against none", "seeds"], rows=rows)
+
+
 def by_task(study: Study, summary: Summary, metric: str) -> Table:
     """S or P of each measurable task: mean over its complete seeds, with interval."""
     groups = {task: [task] for task in _measurable(study, summary)}
@@ -131,7 +148,8 @@ def tasks(study: Study, summary: Summary) -> Table:
         facts = study.facts(task, agent)
         normalise = known.get("normalise") or {}
         inside, measurable = study.in_headline(task, agent), study.measurable(task, agent)
-        remarks = [str(facts.get("note") or ""), study.too_short(task, agent)]
+        remarks = [f"data: {known['data']}"] if known.get("data") else []
+        remarks += [str(facts.get("note") or ""), study.too_short(task, agent)]
         remarks += _flags(study, task, agent)
         reference = f"{_plain(normalise.get('high'))} {normalise.get('high_name', '')}"
         if not inside:
@@ -238,28 +256,6 @@ def _ratio(values: Mapping[tuple[str, str, str, int], float], reg: str) -> str:
     return f"{np.median(ratios):.2f}" if ratios else "n/a: no finished pair"
 
 
-def tidy(study: Study) -> Iterator[tuple[str, str, str, int, str, str, str, str]]:
-    """(task, agent, arm, seed, phase, metric, value, status) of everything that was computed."""
-    for (task, agent, arm, seed), record in study.records.items():
-        if agent == "random":
-            continue
-        head = (task, agent, arm, seed)
-        case = study.case(task, agent, arm, seed)
-        for phase, curve in enumerate(case.life):
-            if curve is not None and not (record.fresh and phase == 0):
-                for name in ("level", "end_level", "start_level"):
-                    yield *head, str(phase), name, repr(float(getattr(curve, name))), record.status
-        for name in study.metrics if not record.fresh else ():
-            values = study.score(name, *head)
-            for phase, value in enumerate(np.atleast_1d(values), start=1):
-                shown = repr(float(value)) if np.isfinite(value) else ""
-                status = record.status if shown else f"{record.status}: not defined"
-                yield *head, str(phase) if values.ndim else "", name, shown, status
-        for probe in record.probes:
-            name = f"probe.{probe.name}.{probe.moment}"
-            yield *head, str(probe.phase), name, repr(probe.value), record.status
-
-
 def _mean(study: Study, summary: Summary, metric: str, arm: str) -> str:
     """Mean over seeds and the tasks on which the metric is defined, with interval."""
     defined = [
@@ -280,13 +276,19 @@ def _shown(scores: FloatArray, aggregate: str = "mean") -> str:
 
 def _flags(study: Study, task: str, agent: str) -> list[str]:
     """What the numbers of a task rest on besides finished episodes."""
-    cut, chance = 0, False
+    cut, chance, told = 0, False, False
+    lengths: set[int] = set()
     for record in study.results.of(agent=agent, task=task):
         curves: tuple[Curve | None, ...] = study.curves(*record.slot)
         cut += sum(curve.partial for curve in curves if curve is not None)
         for phase in record.phases.values():
             chance |= study.random_level(task, record.slot[3], phase.world).partial
+        lengths |= {phase.end - phase.begin for phase in record.layout.values()}
+        told |= bool(record.cell["stream"].get("notify"))
+    unequal = len(lengths) > 1
     return [
+        f"phases of {min(lengths):,} to {max(lengths):,} steps" if unequal else "",
+        "the agent is told which world it is in" if told else "",
         f"{cut} cut episodes count with their partial returns" if cut else "",
         "random level from cut episodes" if chance else "",
     ]

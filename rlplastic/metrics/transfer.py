@@ -62,7 +62,7 @@ def savings(case: Case) -> FloatArray:
     Savings of Ebbinghaus (1885) as a difference, not a share, because the first time may be 0. To
     the same level both times: that of the newborn of ``none`` at the first meeting. Times without
     recovery count as the whole phase. Defined only where the world was there before (schedule
-    ``cyclic``).
+    ``cyclic``). Where phases differ in length, the share is of the phase in which it returns.
     """
     gained = end_levels(case.reference) - case.random
     saved = np.full(len(case.life), np.nan)
@@ -71,7 +71,10 @@ def savings(case: Case) -> FloatArray:
         if first is None or first == phase or not gained[first] > 0:
             continue
         level = case.random[first] + SAVED_TO * gained[first]
-        saved[phase] = time_to(case.life[first], level)[0] - time_to(curve, level)[0]
+        met = case.life[first]
+        if met is not None and curve is not None:
+            before = time_to(met, level)[0] * (met.steps / curve.steps)
+            saved[phase] = before - time_to(curve, level)[0]
     return saved[1:]
 
 
