@@ -42,7 +42,7 @@ Env = Annotated[
         "--env",
         "--env-id",
         "--suite",
-        help="Suite, Suite/PATTERN of tasks, or a suite's TOML file.",
+        help="Suite, Suite/PATTERN,... of tasks, or a suite's TOML file.",
     ),
 ]
 Budget = Annotated[str, typer.Option(help="The suite's smoke, small or full.")]
