@@ -32,6 +32,7 @@ from rlplastic.agents.networks import (
     set_channels_last,
 )
 from rlplastic.agents.replay import Array, FrameReplay, replay_class
+from rlplastic.agents.resume import restore, snapshot
 from rlplastic.errors import UsageError
 from rlplastic.interventions import Interventions
 from rlplastic.registry import agent
@@ -50,6 +51,8 @@ class DQN(stable_baselines3.DQN):
         channels_last: Memory layout of convolutions; faster on CPUs, the same numbers to rounding.
         **kwargs: As for `stable_baselines3.DQN`.
     """
+
+    batch_type = ReplayBufferSamples
 
     def __init__(
         self,
@@ -135,6 +138,14 @@ class DQN(stable_baselines3.DQN):
     def newborn(self, generator: torch.Generator) -> nn.Module:
         """A newly initialised policy of the same architecture; draws from `generator` alone."""
         return new_policy(self, generator)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Its complete state but the replay memory, at a rollout's start."""
+        return snapshot(self)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `snapshot` returned, at a rollout's start."""
+        restore(self, state)
 
     def at_shift(self, phase: int, replay: Literal["clear", "keep"]) -> None:
         """The world has shifted: empty the replay memory if the protocol says so, tell oracles."""

@@ -30,6 +30,7 @@ from rlplastic.agents.networks import (
     scope_of,
     set_channels_last,
 )
+from rlplastic.agents.resume import restore, snapshot
 from rlplastic.agents.rollout import ChannelsLastRollout
 from rlplastic.errors import UsageError
 from rlplastic.interventions import Interventions
@@ -48,6 +49,8 @@ class PPO(stable_baselines3.PPO):
         channels_last: Memory layout of convolutions; faster on CPUs, the same numbers to rounding.
         **kwargs: As for `stable_baselines3.PPO`.
     """
+
+    batch_type = RolloutBufferSamples
 
     def __init__(
         self,
@@ -192,6 +195,14 @@ class PPO(stable_baselines3.PPO):
     def newborn(self, generator: torch.Generator) -> nn.Module:
         """A newly initialised policy of the same architecture; draws from `generator` alone."""
         return new_policy(self, generator, use_sde=self.use_sde)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Its complete state at a rollout's start."""
+        return snapshot(self)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `snapshot` returned, at a rollout's start."""
+        restore(self, state)
 
     def at_shift(self, phase: int, replay: Literal["clear", "keep"]) -> None:
         """The world has shifted: tell oracles. There is no replay memory."""

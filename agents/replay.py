@@ -22,6 +22,9 @@ Array = NDArray[Any]
 SPARE = 0.01  # frames beyond one a transition: two for each episode, in episodes of 200 steps
 
 
+COMMON = ("actions", "rewards", "dones", "timeouts")  # rings that every memory has
+
+
 class Gathered:
     """Stacks of frames, put together when they are asked for.
 
@@ -44,6 +47,34 @@ class LeanReplay(ReplayBuffer):
     Args: as for `stable_baselines3.common.buffers.ReplayBuffer`.
     """
 
+    arrays: tuple[str, ...] = ("observations", "next_observations")  # rings, beside the common ones
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._added = 0  # rows since the last `news`
+
+    def news(self) -> dict[str, Any]:
+        """What has come since this was last called, for a checkpoint; `add_news` puts it back.
+
+        Its ``whole`` is true if nothing else is needed: all that is in the memory has come since.
+        """
+        count = min(self._added, self.buffer_size)
+        rows = (self.pos - count + np.arange(count)) % self.buffer_size
+        self._added = 0
+        return {
+            "whole": count == (self.buffer_size if self.full else self.pos),
+            "pos": self.pos,
+            "full": self.full,
+            "rows": rows,
+            **{name: getattr(self, name)[rows] for name in (*self.arrays, *COMMON)},
+        }
+
+    def add_news(self, news: dict[str, Any]) -> None:
+        """Put back what `news` returned, in the order in which it was returned."""
+        self.pos, self.full = news["pos"], news["full"]
+        for name in (*self.arrays, *COMMON):
+            getattr(self, name)[news["rows"]] = news[name]
+
     def add(
         self,
         obs: Array,
@@ -61,6 +92,7 @@ class LeanReplay(ReplayBuffer):
         self.dones[pos] = done
         if self.handle_timeout_termination:
             self.timeouts[pos] = [info.get("TimeLimit.truncated", False) for info in infos]
+        self._added += 1
         self.pos = pos + 1
         if self.pos == self.buffer_size:
             self.full = True
@@ -92,6 +124,8 @@ class FrameReplay(LeanReplay):
         **kwargs: As for `stable_baselines3.common.buffers.ReplayBuffer`.
     """
 
+    arrays = ("places",)
+
     def __init__(
         self,
         buffer_size: int,
@@ -121,6 +155,30 @@ class FrameReplay(LeanReplay):
         """Empty the memory."""
         super().reset()
         self._forget()
+
+    def news(self) -> dict[str, Any]:
+        """See `LeanReplay.news`; with the frames that the new transitions show."""
+        found = super().news()
+        places = np.unique(found["places"])
+        return {
+            **found,
+            "frame_places": places,
+            "frames": self.frames[places],
+            "room": len(self.frames),
+            "untouched": self._untouched,
+            "free": np.array(self._free, np.int32),
+            "shown": self._shown,
+            "shown_at": self._shown_at,
+        }
+
+    def add_news(self, news: dict[str, Any]) -> None:
+        """See `LeanReplay.add_news`."""
+        super().add_news(news)
+        self.frames.resize((news["room"], *self.frames.shape[1:]), refcheck=False)
+        self.frames[news["frame_places"]] = news["frames"]
+        self._untouched = news["untouched"]
+        self._free[:] = news["free"].tolist()
+        self._shown[:], self._shown_at[:] = news["shown"], news["shown_at"]
 
     def gather(self, places: Array) -> Array:
         """The stacks ``[batch, channels, height, width]`` of frames at places [batch, channels]."""

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from rlplastic import pool, progress, registry, store
+from rlplastic import locks, pool, progress, registry, store
 from rlplastic.cell import Cell
 from rlplastic.envs.schedules import Drawn, bound
 from rlplastic.errors import UsageError
@@ -159,11 +159,11 @@ def run(options: argparse.Namespace) -> int:
     suite = load_suite(options.suite)
     folder = options.out or Path("results") / f"pilot-{suite.name}"
     plan = pilot_plan(options.suite, agents, options.tasks)
-    with store.lock(folder):
+    with locks.plan(folder):
         write_plan(plan, folder)
-        left = pool.unfinished(plan.cells, folder)
-        with progress.display_for(left, sys.stdout) as display:
-            pool.run_cells(plan.cells, folder, options.workers, display)
+    left = pool.unfinished(plan.cells, folder)
+    with progress.display_for(left, sys.stdout) as display:
+        pool.run_cells(plan.cells, folder, options.workers, display)
     results = read(folder)
     study = Study(results)
     path = suite_files().get(options.suite) or Path(options.suite)

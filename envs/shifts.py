@@ -1,4 +1,4 @@
-"""What a shift is. The shifts themselves are in ``shifts_observation.py`` and ``shifts_reward.py``.
+"""What a shift is. The shifts themselves are in the files ``shifts_*.py``.
 
 To add one: a frozen dataclass in its family's file, with the decorator, any of these methods::
 
@@ -20,14 +20,22 @@ To add one: a frozen dataclass in its family's file, with the decorator, any of 
             return (frames + self.content(world)).astype(frames.dtype)
 
 A method sees only copies that are in a world other than 0, so world 0 is the unshifted
-environment whatever the shift does.
+environment whatever the shift does. One that draws at each step, or remembers::
+
+    def memory(self, copies):                    # as an episode finds it: [copies, ...]
+        return {"sum": np.zeros(copies)}
+
+    def reward(self, reward, world, observation):
+        noise = [rng.normal() for rng in self.generators()]         # one for each row
+        self.kept("sum")[self.now.copies] += reward + noise         # rows are some of the copies
+        return np.where(self.now.last, self.kept("sum")[self.now.copies], 0.0)
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -36,11 +44,12 @@ import numpy as np
 from gymnasium import spaces
 
 from rlplastic.envs.copies import Array, Copies
+from rlplastic.envs.moments import Draws, Moment
 from rlplastic.envs.schedules import Ramped, Schedule, worlds_of
 from rlplastic.errors import UsageError
 
 _CONTENT = 0x5348494654  # keeps the draws of contents apart from the seeds of resets
-_ATTEMPTS = 1000
+_ATTEMPTS = 20_000  # enough to find the last of some thousand contents
 _FAR = 1e3  # stands for infinity where a shift is tried
 _KEPT = 4  # contents kept in memory: it must not grow with the number of phases
 
@@ -54,7 +63,7 @@ class Shift:
         on: Which side of the problem it changes: ``observation``, ``reward``, ``target``,
             ``action`` or ``dynamics``.
         mixes: True if (1 - m) x what one world gives + m x what another gives is a world between
-            them: what the schedule ``gradual`` asks for.
+            them, as the schedule ``gradual`` asks for. Not for shifts that remember.
         base: The copies it acts on, once `bind` has been called.
     """
 
@@ -79,6 +88,7 @@ class Shift:
         bound.__dict__.update(_base=base, _seed=seed, _index=index)
         bound.__dict__.update(_contents=OrderedDict(), _attempts=[], _known=set())
         bound.check()
+        bound.prepare(base.num_copies)
         return bound
 
     def check(self) -> None:
@@ -112,6 +122,14 @@ class Shift:
             one = self._content(int(world[0]))
             return np.broadcast_to(one, (len(world), *one.shape))
         return np.stack([self._content(int(index)) for index in world])
+
+    def each(self, world: Array) -> Iterator[tuple[Array, Array | slice]]:
+        """The content of each distinct world, and the rows in it."""
+        if (world == world[0]).all():
+            yield self._content(int(world[0])), slice(None)
+            return
+        for index in np.unique(world):
+            yield self._content(int(index)), np.flatnonzero(world == index)
 
     def _content(self, world: int) -> Array:
         contents: OrderedDict[int, Array] = self.__dict__["_contents"]
@@ -147,6 +165,54 @@ class Shift:
     def _drawn(self, world: int, attempt: int) -> Array:
         words = [_CONTENT, self.__dict__["_seed"], self.__dict__["_index"], world, attempt]
         return np.asarray(self.draw(np.random.default_rng(words)))
+
+    # What changes from step to step. The stream says for which copies a method is called
+
+    def memory(self, copies: int) -> dict[str, Array]:
+        """What is kept from step to step, as it is when an episode, or a world, begins.
+
+        Arrays with a leading copy dimension; `kept` gives them.
+        """
+        return {}
+
+    @property
+    def now(self) -> Moment:
+        """Which copies a method has been called for, and when."""
+        moment: Moment = self.__dict__["_now"]
+        return moment
+
+    def kept(self, name: str) -> Array:
+        """An array of `memory`, of all copies: index it with ``self.now.copies``."""
+        array: Array = self.__dict__["_kept"][name]
+        return array
+
+    def generators(self) -> list[np.random.Generator]:
+        """One generator for each row; what it gives depends on (seed, copy, step) alone."""
+        draws: Draws | None = self.__dict__["_draws"]
+        if draws is None:
+            draws = Draws(self.__dict__["_seeds"], self.__dict__["_index"])
+            self.__dict__["_draws"] = draws
+        return draws.at(self.now)
+
+    def prepare(self, copies: int) -> None:
+        """Be ready for so many copies, with nothing remembered."""
+        everyone, never = np.arange(copies), np.zeros(copies, dtype=bool)
+        now = Moment(copies=everyone, step=0, event="observation", last=never)
+        self.__dict__.update(_kept=self.memory(copies), _now=now)
+        self.reseed([0] * copies)
+
+    def reseed(self, seeds: Sequence[int]) -> None:
+        """Draw from now on what belongs to the copies' new seeds."""
+        self.__dict__.update(_seeds=list(seeds), _draws=None)
+
+    def forget(self, copies: Array) -> None:
+        """Clear the memory of some copies: an episode of theirs begins."""
+        for name, blank in self.memory(len(copies)).items():
+            self.__dict__["_kept"][name][copies] = blank
+
+    def tell(self, moment: Moment) -> None:
+        """Say what the next call of a method is for."""
+        self.__dict__["_now"] = moment
 
     # What a shift may change; a shift overrides the ones it needs. Leading dimension: copy.
 
@@ -193,7 +259,7 @@ def refuse_misfit(shifts: Sequence[Shift], schedule: Schedule, space: spaces.Spa
                 f"but the schedule {schedule} asks for world {worlds[-1]}; "
                 f"let them come back: schedule 'cyclic' with worlds = {shift.worlds}"
             )
-        if isinstance(schedule, Ramped) and not shift.mixes:
+        if isinstance(schedule, Ramped) and (not shift.mixes or shift.memory(1)):
             raise UsageError(
                 f"shift {shift.name!r} has nothing between two of its worlds, so that none can "
                 f"turn into another little by little as {schedule} asks for; "
@@ -204,19 +270,25 @@ def refuse_misfit(shifts: Sequence[Shift], schedule: Schedule, space: spaces.Spa
 
 
 def _rehearse(shifts: Sequence[Shift], space: spaces.Space[Any], world: int) -> None:
-    """Try bound shifts on the two ends of an observation space, in a world other than 0.
+    """Try bound shifts on the two ends of the spaces, in a world other than 0.
 
     Raises:
         UsageError: one of them does not keep shape and type, or leaves the space that it declares.
     """
-    if not isinstance(space, spaces.Box):
-        return
-    ends = np.clip(space.low, -_FAR, _FAR), np.clip(space.high, -_FAR, _FAR)
-    frames = np.stack(ends).astype(space.dtype)
-    worlds, reward = np.full(2, world), np.array([1.0, -1.0])
+    frames, worlds, reward = _ends(space), np.full(2, world), np.array([1.0, -1.0])
     for shift in shifts:
         tried = type(shift)
-        if tried.observation is not Shift.observation:
+        shift.prepare(2)
+        actions = _ends(shift.base.action_space)
+        if tried.action is not Shift.action and actions is not None:
+            taken = shift.action(actions, worlds)
+            _refuse_other(shift, "action", actions, taken)
+            if not all(map(shift.base.action_space.contains, taken)):
+                raise UsageError(
+                    f"shift {shift.name!r}: action() leaves {shift.base.action_space} in world "
+                    f"{world}; the base environment takes no others"
+                )
+        if tried.observation is not Shift.observation and frames is not None:
             seen = shift.observation(frames, worlds)
             _refuse_other(shift, "observation", frames, seen)
             space = shift.space(space)
@@ -227,10 +299,21 @@ def _rehearse(shifts: Sequence[Shift], space: spaces.Space[Any], world: int) -> 
                     "its space() must return the union of all worlds"
                 )
             frames = seen
-        if tried.reward is not Shift.reward:
+        if tried.reward is not Shift.reward and frames is not None:
             _refuse_other(shift, "reward", reward, shift.reward(reward, worlds, frames))
         if tried.target is not Shift.target:
             _refuse_other(shift, "target", reward, shift.target(reward, worlds))
+        shift.prepare(shift.base.num_copies)
+
+
+def _ends(space: spaces.Space[Any]) -> Array | None:
+    """The lowest and the highest point of a space; None if it has none."""
+    if isinstance(space, spaces.Discrete):
+        return np.array([space.start, space.start + space.n - 1], dtype=space.dtype)
+    if isinstance(space, spaces.Box):
+        ends = np.clip(space.low, -_FAR, _FAR), np.clip(space.high, -_FAR, _FAR)
+        return np.stack(ends).astype(space.dtype)
+    return None
 
 
 def _refuse_other(shift: Shift, method: str, given: Array, got: Any) -> None:

@@ -1,4 +1,7 @@
-"""Shifts of what the agent sees. Images are single frames ``[copies, channels, height, width]``."""
+"""Shifts of what the agent sees: vectors, and images whose parts change places.
+
+Images are single frames ``[copies, channels, height, width]``.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 from gymnasium import spaces
 
+from rlplastic.envs import orders
 from rlplastic.envs.copies import Array
 from rlplastic.envs.shifts import Shift
 from rlplastic.errors import UsageError
@@ -27,6 +31,9 @@ class Offset(Shift):
 
     Dimension d is moved by N(0, (sigma * spread_d)^2), where the spread is the environment's own.
     The protocol of TRAC and C-CHAIN (arXiv 2405.16642, Sec. 4: sigma 2 for every dimension).
+
+    Attributes:
+        sigma: Standard deviation of a dimension's move, in units of its spread.
     """
 
     on: ClassVar[str] = "observation"
@@ -59,6 +66,85 @@ class Offset(Shift):
         return (frames + self.content(world)).astype(frames.dtype)
 
 
+@shift("permutation")
+@dataclass(frozen=True, kw_only=True)
+class Permutation(Shift):
+    """Exchange the features of a vector: an order drawn anew for each world.
+
+    Exactly `share` of the features change place, so there are as many worlds as orders of that
+    kind: ten for CartPole's four features. As the permuted inputs of supervised streams (arXiv
+    1312.6211) and of Juliani & Ash (arXiv 2405.19153).
+
+    Attributes:
+        share: Share of the features that change place; at least two of them.
+    """
+
+    on: ClassVar[str] = "observation"
+
+    share: Annotated[float, Gt(0), Le(1)] = 1.0
+
+    def check(self) -> None:
+        """Vectors with something to exchange."""
+        shape = self.base.observation_space.shape
+        if not isinstance(self.base.observation_space, spaces.Box) or shape is None:
+            raise self.refuse("a vector of at least two features")
+        if len(shape) != 1 or shape[0] < 2:
+            raise self.refuse("a vector of at least two features (for images: pixels, tiles)")
+        others = orders.number_of(shape[0], orders.moving(shape[0], self.share))
+        self.__dict__["worlds"] = None if others is None else others + 1
+
+    def space(self, space: spaces.Space[Any]) -> spaces.Space[Any]:
+        """Each feature may be where any other was."""
+        assert isinstance(space, spaces.Box)
+        low, high = float(space.low.min()), float(space.high.max())
+        return spaces.Box(low, high, space.shape, np.dtype(space.dtype).type)
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """Which feature is shown at each place."""
+        (places,) = self.base.observation_space.shape or ()
+        return orders.draw(rng, places, orders.moving(places, self.share))
+
+    def observation(self, frames: Array, world: Array) -> Array:
+        """In the world's order."""
+        return np.take_along_axis(frames, self.content(world), axis=1)
+
+
+@shift("scale")
+@dataclass(frozen=True, kw_only=True)
+class Scale(Shift):
+    """Multiply every observation by a constant vector, drawn anew for each world.
+
+    Dimension d is multiplied by exp(N(0, sigma^2)): as often made smaller as larger, never
+    turned round or wiped out.
+
+    Attributes:
+        sigma: Standard deviation of a factor's logarithm: 0.7 is a factor of 2.
+    """
+
+    on: ClassVar[str] = "observation"
+    mixes: ClassVar[bool] = True
+
+    sigma: Annotated[float, Gt(0)] = 0.7
+
+    def check(self) -> None:
+        """Only vectors of floats can be scaled."""
+        space = self.base.observation_space
+        if not (isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)):
+            raise self.refuse("a vector of floats (for images: brightness)")
+
+    def space(self, space: spaces.Space[Any]) -> spaces.Space[Any]:
+        """Unbounded: factors are."""
+        return spaces.Box(-np.inf, np.inf, space.shape or (), np.dtype(space.dtype).type)
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """The factors."""
+        return np.exp(rng.normal(0.0, self.sigma, self.base.observation_space.shape or ()))
+
+    def observation(self, frames: Array, world: Array) -> Array:
+        """Scaled."""
+        return (frames * self.content(world)).astype(frames.dtype)
+
+
 @shift("tiles")
 @dataclass(frozen=True, kw_only=True)
 class Tiles(Shift):
@@ -66,6 +152,9 @@ class Tiles(Shift):
 
     Tiles rather than pixels: within a tile a convolution still finds the edges it can use.
     Patch permutation as in Juliani & Ash (arXiv 2405.19153).
+
+    Attributes:
+        tiles: Tiles along each side; more of them leave less together.
     """
 
     on: ClassVar[str] = "observation"

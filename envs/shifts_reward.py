@@ -2,8 +2,9 @@
 
 A reward world must change the optimal policy and leave headroom, or there is nothing to recover:
 goals, regions and values change places. The bare sign flip is for environments where both
-directions can be played well; the scale of the learner's target is a shift of its own. Any mix of
-two reward functions is one: (1 - m) R + m R'.
+directions can be played well; the scale of the learner's target is a shift of its own. Noise,
+delay and sparsity leave the best policy of the undiscounted return as it is and make it harder to
+find. Any mix of two reward functions is one: (1 - m) R + m R'.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ class Region(Shift):
     """Pay only in one half of the state space. World 1: below the threshold; world 2: above.
 
     World 0 pays everywhere, as the base environment does.
+
+    Attributes:
+        dimension: Which dimension of the observation divides the space.
+        threshold: Where it does; the threshold itself is above.
     """
 
     on: ClassVar[str] = "reward"
@@ -79,6 +84,10 @@ class Values(Shift):
     World 1 pays ``to[i]`` where the base environment pays ``increments[i]``; other increments
     stay. Two worlds, as the square wave of Jelly Bean World's item values (PT-DQN's protocol,
     Anand & Precup, NeurIPS 2023).
+
+    Attributes:
+        increments: What the base environment pays.
+        to: What is paid in its place, in the same order.
     """
 
     on: ClassVar[str] = "reward"
@@ -118,6 +127,125 @@ class Sign(Shift):
         return -reward
 
 
+@shift("reward-offset")
+@dataclass(frozen=True, kw_only=True)
+class RewardOffset(Shift):
+    """Add a constant to the reward of every step, N(0, sigma^2), drawn anew for each world.
+
+    It changes what is best only through the length of episodes: a world that takes away rewards
+    a quick end. Clipped rewards keep nothing of it but a sign.
+
+    Attributes:
+        sigma: Standard deviation of the constant, in units of the reward.
+    """
+
+    on: ClassVar[str] = "reward"
+    mixes: ClassVar[bool] = True
+
+    sigma: Annotated[float, Gt(0)] = 1.0
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """The constant."""
+        return np.array(rng.normal(0.0, self.sigma))
+
+    def reward(self, reward: Array, world: Array, observation: Array) -> Array:
+        """Moved."""
+        moved: Array = reward + self.content(world)
+        return moved
+
+
+@shift("reward-noise")
+@dataclass(frozen=True, kw_only=True)
+class RewardNoise(Shift):
+    """Add N(0, sigma^2) to the reward, drawn anew at each step. Two worlds.
+
+    As the Gaussian corruption of Romoff et al. (arXiv 1805.03359). The recorded return has the
+    noise in it too. Clipped rewards would be the noise's sign wherever nothing else is paid.
+
+    Attributes:
+        sigma: Standard deviation of the noise, in units of the reward.
+    """
+
+    on: ClassVar[str] = "reward"
+    worlds: ClassVar[int | None] = 2
+    mixes: ClassVar[bool] = True
+
+    sigma: Annotated[float, Gt(0)] = 1.0
+
+    def reward(self, reward: Array, world: Array, observation: Array) -> Array:
+        """Noisy."""
+        drawn = [rng.standard_normal() for rng in self.generators()]
+        return reward + self.sigma * np.array(drawn)
+
+
+@shift("reward-delay")
+@dataclass(frozen=True, kw_only=True)
+class RewardDelay(Shift):
+    """Pay each reward `steps` steps later; what is owed at the end of an episode is paid there.
+
+    Two worlds. The return of an episode stays as it is (but for episodes that the end of training
+    cuts): it is the assignment of credit that gets harder.
+
+    Attributes:
+        steps: Steps of the agent that a reward takes to arrive.
+    """
+
+    on: ClassVar[str] = "reward"
+    worlds: ClassVar[int | None] = 2
+
+    steps: Annotated[int, Ge(1)] = 10
+
+    def memory(self, copies: int) -> dict[str, Array]:
+        """What is owed, in a ring, and the steps so far."""
+        return {"owed": np.zeros((copies, self.steps)), "count": np.zeros(copies, dtype=np.int64)}
+
+    def reward(self, reward: Array, world: Array, observation: Array) -> Array:
+        """The reward of so many steps ago; at the end, all that is left as well."""
+        owed, count, rows = self.kept("owed"), self.kept("count"), self.now.copies
+        place = count[rows] % self.steps
+        paid: Array = owed[rows, place]
+        owed[rows, place] = reward
+        count[rows] += 1
+        return paid + np.where(self.now.last, owed[rows].sum(axis=1), 0.0)
+
+
+@shift("sparse")
+@dataclass(frozen=True, kw_only=True)
+class Sparse(Shift):
+    """Pay the sum of the rewards at every `every`-th step and at the end of an episode, else 0.
+
+    Two worlds. The return of an episode stays as it is. The delayed-reward tasks of
+    Self-Imitation Learning (arXiv 1806.05635) are ``every=20``.
+
+    Attributes:
+        every: Steps of the agent between two payments; 0: only at the end.
+    """
+
+    on: ClassVar[str] = "reward"
+    worlds: ClassVar[int | None] = 2
+
+    every: Annotated[int, Ge(0)] = 20
+
+    def check(self) -> None:
+        """Something must change."""
+        if self.every == 1:
+            raise self.refuse("every = 0 or at least 2; with 1 every reward is paid at once")
+
+    def memory(self, copies: int) -> dict[str, Array]:
+        """What is owed, and the steps so far."""
+        return {"owed": np.zeros(copies), "count": np.zeros(copies, dtype=np.int64)}
+
+    def reward(self, reward: Array, world: Array, observation: Array) -> Array:
+        """The sum, when it is due."""
+        owed, count, rows = self.kept("owed"), self.kept("count"), self.now.copies
+        owed[rows] += reward
+        count[rows] += 1
+        due = self.now.last | (count[rows] % self.every == 0 if self.every else False)
+        paid: Array = np.where(due, owed[rows], 0.0)
+        owed[rows[due]] = 0.0
+        return paid
+
+
 @shift("target-scale")
 @dataclass(frozen=True, kw_only=True)
 class TargetScale(Shift):
@@ -125,6 +253,9 @@ class TargetScale(Shift):
 
     It moves the learner's targets and leaves the optimal policy alone; the recorded returns are
     those before scaling. Two worlds.
+
+    Attributes:
+        factor: What the target is multiplied by.
     """
 
     on: ClassVar[str] = "target"

@@ -22,8 +22,9 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from rlplastic.envs.copies import Array, Copies
+from rlplastic.envs.copies import Array, Copies, Transition
 from rlplastic.envs.episodes import Accounts, Episode
+from rlplastic.envs.moments import Moment
 from rlplastic.envs.notice import Notice
 from rlplastic.envs.schedules import (
     Drawn,
@@ -35,7 +36,7 @@ from rlplastic.envs.schedules import (
     worlds_of,
 )
 from rlplastic.envs.shifts import Shift, refuse_misfit
-from rlplastic.errors import UsageError
+from rlplastic.errors import Diverged, UsageError
 
 Boundary = Literal["truncate", "episode", "step"]
 _EVALUATION = 0x4556414C  # keeps evaluation apart from training
@@ -108,6 +109,8 @@ class Stream(VecEnv):
         super().__init__(base.num_copies, space, base.action_space)
         self._accounts = Accounts(base.num_copies)
         self._frames: Array = np.empty(0)
+        self._everyone = np.arange(base.num_copies)
+        self._age = 0  # steps since the last seeded reset: what random shifts draw depends on it
         self.begin(0)
 
     # Where the clock stands
@@ -157,11 +160,12 @@ class Stream(VecEnv):
         """Restart every copy; the clock stays. At the start of a phase, with the derived seeds."""
         if seeds is None and self.clock == self.schedule.start(self._phase):
             seeds = self._derived_seeds(self._phase)
-        frames = self.base.reset(seeds)
+        frames = self._restart(seeds)
         self._worlds = np.full(self.num_envs, self.schedule.world(self._phase))
         self._open_episodes(np.ones(self.num_envs, dtype=bool))
         self.reset_infos = [{} for _ in range(self.num_envs)]
-        return self._told(self._first(self._see(frames, self._worlds), self._worlds))
+        self._frames = self._first(frames, self._everyone)
+        return self._told(self._frames)
 
     def step_async(self, actions: Array) -> None:
         """See `VecEnv`."""
@@ -170,24 +174,28 @@ class Stream(VecEnv):
     def step_wait(self) -> VecEnvStepReturn:
         """One step of all copies; see the module's head for the order of things."""
         worlds = self._worlds
+        self._age += 1
         step = self.base.step(self._through("action", self._actions, worlds))
-        paid = self._through("reward", step.reward, worlds, step.final)
-        self._accounts.add(paid, step.reward)
+        self._refuse_infinite(step)
         self.clock += self.ticks
 
         ended = step.terminated | step.truncated
-        after = self._push(self._see(step.final, worlds))
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         due = self.clock >= self._next and not self._last
         last = self.clock == self._next and self._last
         cut = self.boundary == "truncate" and (due or last)
         done = np.ones_like(ended) if cut else ended
+        leave = np.ones_like(ended) if due and self.boundary == "step" else done
+        paid = self._through("reward", step.reward, worlds, step.final, last=leave)
+        self._accounts.add(paid, step.reward)
+        after = self._push(self._see(step.final, worlds))
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         finals = self._told(after) if done.any() else after
         for copy in np.flatnonzero(done):
             infos[copy] = self._close(
                 int(copy), finals[copy], step.terminated[copy], not ended[copy]
             )
-        learned = self._through("target", np.sign(paid) if self.clip_reward else paid, worlds)
+        learned = np.sign(paid) if self.clip_reward else paid
+        learned = self._through("target", learned, worlds, last=leave)
 
         if due:
             self._enter(self._phase + 1)
@@ -196,7 +204,7 @@ class Stream(VecEnv):
             self._worlds = np.full(self.num_envs, self.schedule.world(self._phase))
             self._configure()
             seeds = self._derived_seeds(self._phase + int(last))
-            observation = self._first(self._see(self.base.reset(seeds), self._worlds), self._worlds)
+            observation = self._frames = self._first(self._restart(seeds), self._everyone)
         else:
             observation = self._go_on(step.observation, after, ended)
         self._open_episodes(done)
@@ -242,25 +250,55 @@ class Stream(VecEnv):
 
     # Inside a step
 
+    def _refuse_infinite(self, step: Transition) -> None:
+        """Raise `Diverged` at a NaN or infinity: a policy may drive an environment there."""
+        values = {"reward": step.reward}
+        if step.final.dtype.kind == "f":
+            values["observation"] = step.final
+        for name, value in values.items():
+            if not np.isfinite(value).all():
+                copy = int(np.argwhere(~np.isfinite(value))[0][0])
+                raise Diverged(
+                    f"{name} of copy {copy} is not finite after step {self.clock + self.ticks}"
+                )
+
     def _that(self, method: str) -> list[Shift]:
         return [s for s in self.shifts if getattr(type(s), method) is not getattr(Shift, method)]
 
-    def _through(self, method: str, values: Array, worlds: Array, *more: Array) -> Array:
+    def _through(
+        self, method: str, values: Array, worlds: Array, *more: Array, **call: Any
+    ) -> Array:
         """The values in the copies' worlds, or on the way there from the world before."""
-        after = self._changed(method, values, worlds, *more)
+        after = self._changed(method, values, worlds, *more, **call)
         if self._mix == 1.0 or not self._by_method[method]:
             return after
-        before = self._changed(method, values, np.full_like(worlds, self._before), *more)
+        before = self._changed(method, values, np.full_like(worlds, self._before), *more, **call)
         return _between(before, after, self._mix)
 
-    def _changed(self, method: str, values: Array, worlds: Array, *more: Array) -> Array:
+    def _changed(
+        self,
+        method: str,
+        values: Array,
+        worlds: Array,
+        *more: Array,
+        copies: Array | None = None,
+        event: str = "",
+        last: Array | None = None,
+    ) -> Array:
         """The values after every shift that has this method, in the copies not in world 0."""
         shifts = self._by_method[method]
         if not shifts or not worlds.any():
             return values
         rows = np.flatnonzero(worlds)
         whole = len(rows) == len(worlds)
+        moment = Moment(
+            copies=(self._everyone if copies is None else copies)[rows],
+            step=self._age,
+            event=event or method,
+            last=np.zeros(len(rows), dtype=bool) if last is None else last[rows],
+        )
         for shift in shifts:
+            shift.tell(moment)
             change = getattr(shift, method)
             if whole:
                 values = change(values, worlds, *more)
@@ -275,8 +313,27 @@ class Stream(VecEnv):
         before = np.full_like(self._worlds, self._before)
         return self.notice.beside(observation, before, self._worlds, self._mix)
 
-    def _see(self, frames: Array, worlds: Array) -> Array:
-        return self._through("observation", frames, worlds)
+    def _see(
+        self,
+        frames: Array,
+        worlds: Array,
+        copies: Array | None = None,
+        event: str = "observation",
+    ) -> Array:
+        return self._through("observation", frames, worlds, copies=copies, event=event)
+
+    def _restart(self, seeds: Sequence[int] | None) -> Array:
+        """The frames of all copies restarted; with seeds, random shifts begin anew too."""
+        self._age += 1
+        if seeds is not None:
+            self._age = 0
+            for shift in self.shifts:
+                shift.reseed(seeds)
+        return self.base.reset(seeds)
+
+    def _forget(self, copies: Array) -> None:
+        for shift in self.shifts:
+            shift.forget(copies)
 
     def _push(self, frames: Array) -> Array:
         """What the learner sees once these frames have been added."""
@@ -286,28 +343,34 @@ class Stream(VecEnv):
         self._frames = np.concatenate([self._frames[:, channels:], frames], axis=1)
         return self._frames
 
-    def _first(self, frames: Array, worlds: Array) -> Array:
-        """What the learner sees at a reset: the stack padded with the world's image of zero."""
-        if self.base.stack == 1:
-            return frames
-        padding = self._see(np.zeros_like(frames), worlds)
-        self._frames = np.concatenate([padding] * (self.base.stack - 1) + [frames], axis=1)
-        return self._frames
+    def _first(self, frames: Array, copies: Array) -> Array:
+        """What the learner sees of the episodes that begin in some copies.
+
+        A fresh stack is padded with the world's image of zero.
+        """
+        worlds, padding = self._worlds[copies], []
+        if self.base.stack > 1:
+            self._forget(copies)
+            blank = self._see(np.zeros_like(frames), worlds, copies, "padding")
+            padding = [blank] * (self.base.stack - 1)
+        self._forget(copies)
+        shown = self._see(frames, worlds, copies, "first")
+        return np.concatenate([*padding, shown], axis=1) if padding else shown
 
     def _go_on(self, frames: Array, after: Array, ended: Array) -> Array:
         """The next observations where no boundary cut the episodes."""
         if self.boundary == "step":
+            before = self._worlds
             self._worlds = np.full(self.num_envs, self.schedule.world(self._phase))
+            self._forget(np.flatnonzero(before != self._worlds))
         rows = np.flatnonzero(ended)
         if len(rows) == 0:
             return after
         self._worlds = self._worlds.copy()
         self._worlds[rows] = self.schedule.world(self._phase)
         observation = after.copy()
-        stack, worlds = (self._frames if self.base.stack > 1 else None), self._worlds[rows]
-        observation[rows] = self._first(self._see(frames[rows], worlds), worlds)
-        if stack is not None:
-            self._frames = observation
+        observation[rows] = self._first(frames[rows], rows)
+        self._frames = observation
         return observation
 
     def _close(self, copy: int, final: Array, terminated: bool, cut: bool) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from rlplastic import options, pool, progress, registry, store
+from rlplastic import locks, options, pool, progress, registry, store
 from rlplastic.cell import Cell
 from rlplastic.doctor import existing
 from rlplastic.errors import UsageError
@@ -36,7 +36,13 @@ SHOWN_FAILURES = 10
 
 
 def bench(
-    request: Request, folder: Path, *, workers: int | None, dry_run: bool, quiet: bool
+    request: Request,
+    folder: Path,
+    *,
+    workers: int | None,
+    dry_run: bool,
+    quiet: bool,
+    limits: pool.Limits = pool.Limits(),  # noqa: B008 - frozen
 ) -> int:
     """Run everything that a request asks for, and report; returns the exit code.
 
@@ -46,6 +52,7 @@ def bench(
         workers: Processes at a time; None: one a usable core.
         dry_run: Say what would be done, and write nothing.
         quiet: Plain lines instead of a live display.
+        limits: Time and retries of a cell.
     """
     plan = prepare(make_plan(request), folder, request.device)
     left = pool.unfinished(plan.cells, folder)
@@ -55,7 +62,7 @@ def bench(
     print(_summary(plan, left, folder, workers))
     if dry_run:
         return 0
-    statuses = execute(plan, folder, workers, quiet=quiet)
+    statuses = execute(plan, folder, workers, quiet=quiet, limits=limits)
     return _close(folder, statuses)
 
 
@@ -113,18 +120,33 @@ def prepare(plan: Plan, folder: Path, device: str) -> Plan:
 
 
 def execute(
-    plan: Plan, folder: Path, workers: int, *, quiet: bool = False, out: TextIO | None = None
+    plan: Plan,
+    folder: Path,
+    workers: int,
+    *,
+    quiet: bool = False,
+    out: TextIO | None = None,
+    limits: pool.Limits = pool.Limits(),  # noqa: B008 - frozen
 ) -> dict[str, str]:
-    """Run a plan's unfinished cells while holding the folder; returns each cell's status.
+    """Run a plan's unfinished cells; returns each cell's status.
 
     Raises:
-        Locked: another process is running cells there.
+        Locked: another process is writing the plan of the folder, and does not end.
     """
-    with store.lock(folder):
+    with locks.plan(folder):
         write_plan(plan, folder)
-        left = pool.unfinished(plan.cells, folder)
-        with progress.display_for(left, out or sys.stdout, quiet=quiet) as display:
-            return pool.run_cells(plan.cells, folder, workers, display)
+        tidy(plan, folder)
+    left = pool.unfinished(plan.cells, folder)
+    with progress.display_for(left, out or sys.stdout, quiet=quiet) as display:
+        return pool.run_cells(plan.cells, folder, workers, display, limits)
+
+
+def tidy(plan: Plan, folder: Path) -> None:
+    """Remove what killed processes left: half-written files, checkpoints of finished cells."""
+    store.sweep(folder, older=60.0)  # younger ones may be another process's report
+    for cell in plan.cells:
+        if store.status_of(folder / cell.id) in store.FINISHED:
+            store.remove(folder / cell.id / "checkpoint")
 
 
 # -- before --------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ import typer
 
 import rlplastic
 from rlplastic.errors import UsageError
-from rlplastic.store import Locked
+from rlplastic.locks import Locked
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -155,6 +155,13 @@ def bench(
     quiet: Annotated[
         bool, typer.Option("--quiet", help="A line a cell instead of a live display.")
     ] = False,
+    cell_timeout: Annotated[
+        float | None,
+        typer.Option(min=1e-3, help="Seconds after which a cell is ended as failed."),
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(min=0, help="Attempts after one that failed; it goes on where it was.")
+    ] = 0,
 ) -> None:
     """Run a suite and write its report; given again, it continues.
 
@@ -164,6 +171,7 @@ def bench(
     """  # noqa: D301 (\b is a backspace, after which the lines are kept as they are)
     from rlplastic import bench as work
     from rlplastic.plan import Request
+    from rlplastic.pool import Limits
 
     _add_plugins(plugin)
     request = Request(
@@ -178,7 +186,14 @@ def bench(
     )
     folder = out or _default_out(env, budget)
     raise SystemExit(
-        work.bench(request, folder, workers=_workers(workers), dry_run=dry_run, quiet=quiet)
+        work.bench(
+            request,
+            folder,
+            workers=_workers(workers),
+            dry_run=dry_run,
+            quiet=quiet,
+            limits=Limits(seconds=cell_timeout, retries=retries),
+        )
     )
 
 

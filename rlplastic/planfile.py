@@ -78,7 +78,7 @@ def check_folder(plan: Plan, folder: Path) -> dict[str, Any] | None:
 def _refuse_foreign(folder: Path) -> None:
     """A folder without a plan must be empty: nobody's files are mixed with results."""
     others = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    litter = [name for name in others if name != ".lock"]
+    litter = [name for name in others if name not in (".lock", ".locks")]
     if litter:
         raise UsageError(
             f"--out {folder}: holds other things ({litter[0]!r}) and no plan.json; "

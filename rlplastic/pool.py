@@ -8,12 +8,15 @@ are spawned.
 ========================  ====================================================================
 an exception in a cell    that cell is ``failed``, with reason and traceback; the others go on
 a worker dies             that cell is ``failed``, with the signal and its last output
+a cell does not end       with a time limit it is ``failed``; with retries it is tried again
 the parent is stopped     the workers are killed; the same command continues
 the parent dies           each worker notices that the pipe to it has closed, and leaves
+another bench runs here   each cell is run by the process that has claimed it, and by no other
 ========================  ====================================================================
 
-An unfinished cell starts again from nothing, so there is nothing that a killed worker would have
-to save. The parent alone writes ``failed.json``: a worker whose parent is gone records nothing.
+An unfinished cell goes on at its last checkpoint, so there is nothing that a killed worker would
+have to save. The parent alone writes ``failed.json``: a worker whose parent is gone records
+nothing.
 """
 
 from __future__ import annotations
@@ -29,9 +32,10 @@ import sys
 import threading
 import time
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
@@ -39,7 +43,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from rlplastic import provenance, registry, store
+from rlplastic import locks, provenance, registry, store
 from rlplastic.cell import Cell
 from rlplastic.progress import Display
 
@@ -47,6 +51,8 @@ ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
 PATIENCE = 2.0  # seconds for what has been killed to be gone
+ELSEWHERE = 1.0  # seconds between looks at the cells that another process is running
+TAKEN = "taken"
 TAIL = 4000  # characters of a failed worker's output that are kept
 
 
@@ -62,62 +68,165 @@ def unfinished(cells: Sequence[Cell], folder: Path) -> list[Cell]:
     return [c for c in cells if store.status_of(folder / c.id) not in store.FINISHED]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a cell is allowed.
+
+    Attributes:
+        seconds: Time of an attempt, after which it is ended as failed; None: any.
+        retries: Attempts after one that failed.
+    """
+
+    seconds: float | None = None
+    retries: int = 0
+
+
 def run_cells(
-    cells: Sequence[Cell], folder: Path, workers: int, display: Display
+    cells: Sequence[Cell],
+    folder: Path,
+    workers: int,
+    display: Display,
+    limits: Limits = Limits(),
 ) -> dict[str, str]:
     """Run all unfinished cells; finished ones are not touched.
 
-    Results do not depend on the number of workers.
+    Results do not depend on the number of workers. A cell that another process is running is left
+    to it, and taken over if that process ends without having finished it.
 
     Args:
         cells: In the order in which they are started.
-        folder: Results folder; the caller holds its lock.
+        folder: Results folder.
         workers: Processes at a time.
         display: Told what happens.
+        limits: Of each cell.
 
     Returns:
         The status of every cell: ``done``, ``diverged`` or ``failed``.
     """
-    waiting = deque(unfinished(cells, folder))
-    running: list[Worker] = []
-    if waiting:
-        source = _source()
-        context = _context()
+    crew = Crew(unfinished(cells, folder), folder, display, limits)
     try:
-        while waiting or running:
-            while waiting and len(running) < workers:
-                cell = waiting.popleft()
-                running.append(Worker(context, cell, folder / cell.id, source))
-                display.began(cell)
-            wait([channel for worker in running for channel in worker.channels])
-            for worker in tuple(running):
-                for message in worker.listen():
-                    display.moved(worker.cell, **message)
-                if not worker.process.is_alive():
-                    running.remove(worker)
-                    display.ended(worker.cell, *worker.end())
+        while crew.busy:
+            crew.fill(workers)
+            crew.listen()
     except BaseException:
-        _kill(running)
+        _kill(crew.running)
         raise
     return {cell.id: store.status_of(folder / cell.id) for cell in cells}
+
+
+class Crew:
+    """The workers of one call, and the cells that wait for one."""
+
+    def __init__(
+        self, cells: Sequence[Cell], folder: Path, display: Display, limits: Limits
+    ) -> None:
+        self.folder, self.display, self.limits = folder, display, limits
+        self.running: list[Worker] = []
+        self._waiting = deque(cells)
+        self._elsewhere: list[Cell] = []  # run by another process
+        self._attempts: Counter[str] = Counter()
+        self._began = time.time()
+        self._looked = 0.0
+        if cells:
+            self._source = _source()
+            self._context = _context()
+
+    @property
+    def busy(self) -> bool:
+        """True until every cell has ended, here or elsewhere."""
+        return bool(self._waiting or self.running or self._elsewhere)
+
+    def fill(self, workers: int) -> None:
+        """Start cells while there are places for them."""
+        if self._elsewhere and time.monotonic() - self._looked > ELSEWHERE:
+            self._look_elsewhere()
+        while self._waiting and len(self.running) < workers:
+            cell = self._waiting.popleft()
+            if locks.is_claimed(self.folder, cell.id):
+                self._leave(cell)
+                continue
+            worker = Worker(self._context, cell, self.folder, self._source, self.limits.seconds)
+            self.running.append(worker)
+            self.display.began(cell)
+
+    def listen(self) -> None:
+        """Wait until something happens; pass on what workers say, and end those that are over."""
+        channels = [channel for worker in self.running for channel in worker.channels]
+        wait(channels, timeout=self._patience())
+        for worker in tuple(self.running):
+            for message in worker.listen():
+                worker.tell(self.display, message)
+            worker.watch_time()
+            if not worker.process.is_alive():
+                self.running.remove(worker)
+                self._end(worker)
+
+    def _patience(self) -> float | None:
+        """Seconds after which there is something to do even if no worker says anything."""
+        times = [worker.time_left for worker in self.running if worker.time_left is not None]
+        times += [ELSEWHERE] * bool(self._elsewhere)
+        return max(0.0, min(times)) if times else None
+
+    def _end(self, worker: Worker) -> None:
+        status, reason = worker.end()
+        cell = worker.cell
+        if status == TAKEN:
+            self.display.left(cell)
+            self._leave(cell)
+            return
+        self._attempts[cell.id] += 1
+        if status == "failed" and self._attempts[cell.id] <= self.limits.retries:
+            self.display.left(cell)
+            again = f"attempt {self._attempts[cell.id] + 1} of {self.limits.retries + 1}"
+            self.display.noted(cell, f"{again}, since it failed: {reason}")
+            self._waiting.append(cell)
+            return
+        self.display.ended(cell, status, reason)
+
+    def _leave(self, cell: Cell) -> None:
+        self._elsewhere.append(cell)
+        self.display.noted(cell, "is run by another process")
+
+    def _look_elsewhere(self) -> None:
+        """Which of the cells that others run have ended, or lost the process that ran them."""
+        self._looked = time.monotonic()
+        for cell in tuple(self._elsewhere):
+            if locks.is_claimed(self.folder, cell.id):
+                continue
+            self._elsewhere.remove(cell)
+            path = self.folder / cell.id
+            status = store.status_of(path)
+            if status in store.FINISHED or store.failed_since(path, self._began):
+                self.display.began(cell)
+                self.display.ended(cell, status, "by another process")
+            else:
+                self._waiting.append(cell)
 
 
 class Worker:
     """The parent's side of one cell's process."""
 
     def __init__(
-        self, context: BaseContext, cell: Cell, path: Path, source: dict[str, Any]
+        self,
+        context: BaseContext,
+        cell: Cell,
+        folder: Path,
+        source: dict[str, Any],
+        seconds: float | None,
     ) -> None:
         self.cell = cell
-        self.path = path
+        self.path = folder / cell.id
+        self.seconds = seconds
+        self.taken = False
         self.output = b""
         self.failure: dict[str, str] = {}
         self._messages, messages = context.Pipe(duplex=False)
         self._printed, printed = context.Pipe(duplex=False)
         self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-            target=_work, args=(cell, path, source, messages, printed), name=cell.id, daemon=True
+            target=_work, args=(cell, folder, source, messages, printed), name=cell.id, daemon=True
         )
         _start(self.process, context)
+        self._deadline = None if seconds is None else time.monotonic() + seconds
         messages.close()
         printed.close()
         self._open: list[Any] = [self._messages, self._printed]
@@ -126,6 +235,18 @@ class Worker:
     def channels(self) -> list[Any]:
         """What becomes ready when the worker says something or ends."""
         return [self.process.sentinel, *self._open]
+
+    @property
+    def time_left(self) -> float | None:
+        """Seconds until it is ended; None if it may take any time."""
+        return None if self._deadline is None else self._deadline - time.monotonic()
+
+    def watch_time(self) -> None:
+        """End it if its time is over."""
+        if self.time_left is not None and self.time_left <= 0 and self.process.is_alive():
+            self.failure = {"reason": f"no end within {self.seconds:g} s (--cell-timeout)"}
+            self._deadline = None
+            self.process.kill()
 
     def listen(self) -> Iterator[dict[str, Any]]:
         """The next message of progress, if there is one; never blocks."""
@@ -140,8 +261,17 @@ class Worker:
                 continue
             if "failure" in message:
                 self.failure = message["failure"]
+            elif "taken" in message:
+                self.taken = True
             else:
                 yield message
+
+    def tell(self, display: Display, message: dict[str, Any]) -> None:
+        """Pass a message of progress on."""
+        if "note" in message:
+            display.noted(self.cell, message["note"])
+        else:
+            display.moved(self.cell, **message)
 
     def _print(self, text: bytes) -> None:
         if not text:
@@ -159,6 +289,8 @@ class Worker:
         self._messages.close()
         self._printed.close()
         status, reason = store.status_of(self.path), ""
+        if self.taken and status not in store.FINISHED:
+            return TAKEN, reason
         if status not in store.FINISHED:
             status, reason = "failed", self.failure.get("reason") or _death(code)
             output = self.output.decode(errors="replace")
@@ -179,6 +311,7 @@ def _source() -> dict[str, Any]:
     return {
         "command": provenance.command(),
         "versions": provenance.versions(),
+        "code": provenance.code(),
         "git": provenance.commit(),
         "machine": provenance.machine(),
     }
@@ -215,7 +348,7 @@ def _start(process: BaseProcess, context: BaseContext) -> None:
 
 
 def _kill(workers: Sequence[Worker]) -> None:
-    """End workers and fork server; what they have not finished starts again from nothing."""
+    """End workers and fork server; what they have not finished goes on at its last checkpoint."""
     for worker in workers:
         worker.process.kill()
     end = time.monotonic() + PATIENCE
@@ -255,15 +388,24 @@ def _inherited() -> Iterator[None]:
 
 
 def _work(
-    cell: Cell, path: Path, source: dict[str, Any], messages: Connection, printed: Connection
+    cell: Cell, folder: Path, source: dict[str, Any], messages: Connection, printed: Connection
 ) -> None:
-    """Run one cell; an exception goes to the parent, since it alone records failures."""
+    """Run one cell; an exception goes to the parent, since it alone records failures.
+
+    The claim is this process's, not the parent's: it ends when nobody writes any more.
+    """
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     for descriptor in (1, 2):
         os.dup2(printed.fileno(), descriptor)
     faulthandler.enable(file=2)
+    path = folder / cell.id
     try:
+        guard = locks.claim(folder, cell.id)
+        if guard is None or store.status_of(path) in store.FINISHED:
+            messages.send({"taken": True})
+            return
         _run(cell, path, source, messages.send)
+        locks.let_go(guard, finished=True)
     except BaseException as error:
         first = str(error).strip().partition("\n")[0]
         reason = f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -24,6 +24,12 @@ class Display(Protocol):
     def moved(self, cell: Cell, *, phase: int, step: int, speed: float) -> None:
         """A cell has come to this phase, after so many steps of its own, at so many a second."""
 
+    def left(self, cell: Cell) -> None:
+        """A worker has ended and the cell has not: it is tried again, or run elsewhere."""
+
+    def noted(self, cell: Cell, text: str) -> None:
+        """Something a user would want to know, as that a cell goes on where it was stopped."""
+
     def ended(self, cell: Cell, status: str, reason: str) -> None:
         """A worker has ended."""
 
@@ -85,6 +91,14 @@ class Tally:
         """See `Display`."""
         self.running[cell.id] = Running(cell, phase, step, speed)
 
+    def left(self, cell: Cell) -> None:
+        """See `Display`."""
+        del self.running[cell.id]
+
+    def noted(self, cell: Cell, text: str) -> None:
+        """See `Display`."""
+        self.show_note(f"{cell.id}: {plain(text)}")
+
     def ended(self, cell: Cell, status: str, reason: str) -> None:
         """See `Display`."""
         self.num_ended += 1
@@ -94,6 +108,10 @@ class Tally:
 
     def show_end(self, cell: Cell, status: str, reason: str, left: str) -> None:
         """Tell the user of a cell's end."""
+        raise NotImplementedError
+
+    def show_note(self, text: str) -> None:
+        """Tell the user something in passing."""
         raise NotImplementedError
 
     def time_left(self) -> str:
@@ -117,6 +135,10 @@ class Lines(Tally):
         parts = [f"[{self.num_ended}/{self.total}]", f"{status:8}", cell.id]
         parts += [f"({reason})"] * bool(reason) + [f"- {left}"] * bool(left)
         print(*parts, file=self.stream, flush=True)
+
+    def show_note(self, text: str) -> None:
+        """See `Tally`."""
+        print(text, file=self.stream, flush=True)
 
 
 class Live(Tally):
@@ -145,6 +167,12 @@ class Live(Tally):
 
         if status != "done":
             self._console.print(Text(f"{status}  {cell.id}  {reason}", style="red"))
+
+    def show_note(self, text: str) -> None:
+        """See `Tally`."""
+        from rich.text import Text
+
+        self._console.print(Text(text, style="dim"))
 
     def _render(self) -> RenderableType:
         from rich.console import Group

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shlex
@@ -24,6 +25,17 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def code() -> str:
+    """SHA-256 of this package's own code: what a cell that was interrupted must go on under."""
+    root = Path(__file__).resolve().parent
+    folders = (root, *(root / name for name in ("agents", "envs", "interventions", "probes")))
+    digest = hashlib.sha256()
+    for file in sorted(file for folder in folders for file in folder.glob("*.py")):
+        digest.update(file.relative_to(root).as_posix().encode() + b"\0")
+        digest.update(file.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def commit() -> dict[str, Any]:

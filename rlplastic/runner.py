@@ -6,30 +6,21 @@ side, the cell's folder on the other.
 
 from __future__ import annotations
 
-import hashlib
-import math
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import HParam, Logger, TensorBoardOutputFormat
 
 from rlplastic import options, registry, store
 from rlplastic.cell import Cell
+from rlplastic.checkpoint import Checkpoints
 from rlplastic.envs.episodes import Episode
 from rlplastic.envs.schedules import Schedule
 from rlplastic.envs.stream import Stream
 from rlplastic.errors import Diverged, UsageError
+from rlplastic.events import StreamLogger
 from rlplastic.interventions import Interventions
-from rlplastic.probes import measure
-
-Progress = Callable[[dict[str, Any]], None]
-LOGS_PER_PHASE = 100
-PROBES_PER_PHASE = 10
-LARGEST_WEIGHT = 1e18
+from rlplastic.life import LifeCallback, Progress, Watch, parameter_digest, parameters_are_sound
 
 
 class NoUpdates(Exception):
@@ -92,11 +83,15 @@ def run_cell(
 ) -> str:
     """Train the cell's lives and record them; returns ``done`` or ``diverged``.
 
+    A cell that was interrupted goes on at its last checkpoint, and ends in the bytes that it would
+    have ended in.
+
     Args:
         cell: What to run.
-        folder: Where it is recorded; what an interrupted attempt left there is dropped.
+        folder: Where it is recorded; what an interrupted attempt left behind its last checkpoint
+            is dropped.
         header: Provenance, written before the first step.
-        progress: Told of phase, step and speed about twice a second.
+        progress: Told of phase, step and speed about twice a second, and of a checkpoint used.
 
     Raises:
         NoUpdates: the agent was never trained.
@@ -105,21 +100,26 @@ def run_cell(
     torch.set_num_threads(1)
     registry_config = registry.load("agent", cell.agent)
     config = options.make(registry_config, cell.hyperparameters, f"agent {cell.agent!r}")
-    watch = Watch(cell, folder, progress)
+    saves = Checkpoints(folder)
+    watch = Watch(cell, folder, progress, saves, setting_of(cell, header))
     stream = build_stream(cell, watch.episode)
-    head = {"schema": store.SCHEMA, "id": cell.id, "cell": cell.identity}
     layout = layout_of(stream.schedule)
-    folder.begin({**head, "layout": layout, **header})
-    logger = StreamLogger(folder, cell)
+    head = {"schema": store.SCHEMA, "id": cell.id, "cell": cell.identity, "layout": layout}
+    found = watch.begin({**head, **header})
+    begun = found.checkpoint
+    logger = StreamLogger(folder, cell, None if begun is None else layout[begun.phase]["begin"])
     status, reason = "done", ""
     agent: Any = None
-    began = time.monotonic()
     try:
         for first, end in lives_of(cell):
-            stream.begin(first)
+            if begun is not None and end <= begun.phase:
+                continue
+            resumed = begun is not None and first < begun.phase
+            stream.begin(begun.phase if begun is not None and resumed else first)
             start = stream.schedule.start(first)
             steps = stream.schedule.start(end) - start
             longest = max(phase["end"] - phase["begin"] for phase in layout[first:end])
+            watch.between_lives(first)
             agent = config.build(
                 stream,
                 seed=cell.random_seed("agent", first),
@@ -129,8 +129,9 @@ def run_cell(
             )
             logger.offset = start
             agent.set_logger(logger)
-            watch.begin_life(stream, agent, start)
-            agent.learn(steps, callback=LifeCallback(watch), log_interval=None)
+            watch.begin_life(stream, agent, first)
+            callback = LifeCallback(watch, found.contents if resumed else [])
+            agent.learn(steps, callback=callback, log_interval=None)
             watch.end_life()
             if config.learns and agent.num_updates == 0:
                 raise NoUpdates(f"not one update in {steps} steps; is learning_starts too large?")
@@ -151,25 +152,23 @@ def run_cell(
         phase=stream.phase,
         updates=watch.updates,
         interventions=_json_state(agent),
-        seconds=round(time.monotonic() - began, 3),
+        seconds=round(watch.seconds, 3),
         digest=parameter_digest(agent),
     )
+    saves.discard()
     return status
 
 
-def parameters_are_sound(agent: Any) -> bool:
-    """True if no parameter is NaN, infinite, or so large that a product of two would overflow."""
-    return all(
-        bool((parameter.detach().abs() < LARGEST_WEIGHT).all()) for parameter in agent.scope("all")
-    )
-
-
-def parameter_digest(agent: Any) -> str:
-    """SHA-256 of the bytes of all parameters of an agent."""
-    digest = hashlib.sha256()
-    for parameter in agent.scope("all"):
-        digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def setting_of(cell: Cell, header: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be as it was for a cell to go on: code, versions, device, kind of processor."""
+    source = header.get("provenance", {})
+    return {
+        **source.get("versions", {}),
+        "code": source.get("code", ""),
+        "plugins": source.get("plugins", {}),
+        "device": cell.device,
+        "processor": torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def _json_state(agent: Any) -> dict[str, dict[str, Any]]:
@@ -178,172 +177,6 @@ def _json_state(agent: Any) -> dict[str, dict[str, Any]]:
         name: {key: value for key, value in values.items() if isinstance(value, int | float)}
         for name, values in agent.interventions.state_dict().items()
     }
-
-
-class StreamLogger(Logger):
-    """One logger for all lives of a cell, on the stream's clock rather than the agent's age."""
-
-    def __init__(self, folder: store.CellFolder, cell: Cell) -> None:
-        super().__init__(str(folder.path), [TensorBoardOutputFormat(str(folder.tensorboard))])
-        self.offset = 0
-        values: dict[str, bool | str | float | None] = {
-            "task": cell.task,
-            "agent": cell.agent,
-            "arm": cell.arm,
-            "seed": cell.seed,
-        }
-        numbers = {k: v for k, v in cell.hyperparameters.items() if isinstance(v, int | float)}
-        values.update(numbers)
-        self.record("hparams", HParam(values, {"rollout/ep_rew_mean": 0.0}))
-
-    def dump(self, step: int = 0) -> None:
-        """Write what was recorded, at the stream's clock."""
-        super().dump(step + self.offset)
-
-
-@dataclass
-class Watch:
-    """Looks on while a cell trains, and writes what it sees into the record."""
-
-    cell: Cell
-    folder: store.CellFolder
-    progress: Progress
-    _earlier_updates: int = 0  # of the lives before this one
-    _returns: list[float] = field(default_factory=list)
-
-    def episode(self, episode: Episode) -> None:
-        """Called by the stream at the end of every episode."""
-        if not math.isfinite(episode.task_return):
-            raise Diverged(f"return {episode.task_return} at step {episode.end}")
-        self._returns.append(episode.task_return)
-        self.folder.row(
-            kind="episode",
-            phase=episode.phase,
-            world=episode.world,
-            begin=episode.begin,
-            end=episode.end,
-            copy=episode.copy,
-            length=episode.length,
-            **{"return": episode.task_return},
-            base_return=episode.base_return,
-            cut=episode.cut,
-        )
-
-    def begin_life(self, stream: Stream, agent: Any, start: int) -> None:
-        """A newborn agent enters the stream at its present phase."""
-        if hasattr(self, "agent"):
-            self._earlier_updates = self.updates
-        self.stream, self.agent, self.offset = stream, agent, start
-        self._told, self._told_clock = 0.0, start
-        self._begin_phase(updates=0)
-
-    def end_life(self) -> None:
-        """The agent's last phase is over, and with it the episodes that are still open."""
-        self.stream.close_episodes()
-        self._close_phase()
-
-    @property
-    def updates(self) -> int:
-        """Updates of all lives so far."""
-        return self._earlier_updates + int(self.agent.num_updates)
-
-    def rollout_start(self) -> None:
-        """The one moment, after an update and before acting, at which things may be looked at."""
-        if self.stream.phase != self.phase:
-            # Order of events at a boundary: close, probe, clear and tell the oracles, probe.
-            self._close_phase()
-            self.agent.at_shift(self.stream.phase, self.cell.replay)
-            self._begin_phase(updates=self.agent.num_updates)
-            self._probe("after")
-        clock = self.clock
-        if clock >= self._next_probe:
-            self._next_probe += self._length // PROBES_PER_PHASE
-            self._probe("during")
-        if clock >= self._next_log:
-            self._next_log += max(1, self._length // LOGS_PER_PHASE)
-            self._log()
-
-    def step(self) -> None:
-        """After every step of all copies: tell the progress display, now and then."""
-        now = time.monotonic()
-        if now - self._told >= 0.5:
-            speed = (self.clock - self._told_clock) / (now - self._told)
-            self._told, self._told_clock = now, self.clock
-            done = self.clock - self.cell.begin
-            self.progress({"phase": self.phase, "step": done, "speed": speed})
-
-    @property
-    def clock(self) -> int:
-        """Environment steps since the stream began."""
-        return int(self.offset + self.agent.num_timesteps)
-
-    def _begin_phase(self, updates: int) -> None:
-        self.phase = self.stream.phase
-        self.world = self.stream.schedule.world(self.phase)
-        self._updates = updates
-        self._start = self.clock
-        self._began = time.monotonic()
-        schedule = self.stream.schedule
-        self._length = schedule.start(self.phase + 1) - schedule.start(self.phase)
-        self._next_probe = self._start + self._length // PROBES_PER_PHASE
-        self._next_log = self._start + max(1, self._length // LOGS_PER_PHASE)
-        self._returns.clear()
-
-    def _close_phase(self) -> None:
-        self.folder.row(
-            kind="phase",
-            phase=self.phase,
-            world=self.world,
-            begin=self._start,
-            end=self.clock,
-            updates=self.agent.num_updates - self._updates,
-            digest=parameter_digest(self.agent),
-        )
-        seconds = time.monotonic() - self._began
-        self.folder.timing(phase=self.phase, seconds=seconds, steps=self.clock - self._start)
-        self._probe("before")
-        self._log()
-        self.folder.flush()
-
-    def _log(self) -> None:
-        logger = self.agent.logger
-        logger.record("shift/phase", self.phase)
-        logger.record("shift/steps_since", self.clock - self._start)
-        if self._returns:
-            logger.record("shift/phase_return_mean", sum(self._returns) / len(self._returns))
-        self.agent.dump_logs()
-
-    def _probe(self, moment: str) -> None:
-        if self.agent.last_batch is None:
-            return
-        which = "default" if moment == "during" else self.cell.probes
-        for name, value in measure(self.agent, which).items():
-            if not math.isfinite(value):
-                continue  # a probe looks on: it is the learner's own gradient that ends a cell
-            self.folder.row(
-                kind="probe",
-                phase=self.phase,
-                step=self.clock,
-                moment=moment,
-                name=name,
-                value=value,
-            )
-            self.agent.logger.record(f"plasticity/{name}", value)
-
-
-class LifeCallback(BaseCallback):
-    """Connects one life's training loop to the cell's `Watch`."""
-
-    def __init__(self, watch: Watch) -> None:
-        super().__init__()
-        self.watch = watch
-
-    def _on_rollout_start(self) -> None:
-        self.watch.rollout_start()
-
-    def _on_step(self) -> bool:
-        self.watch.step()
-        return True
 
 
 __all__ = ["NoUpdates", "UsageError", "build_stream", "lives_of", "run_cell"]

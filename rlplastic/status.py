@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlplastic import store
+from rlplastic import locks, store
 from rlplastic.errors import UsageError
 from rlplastic.listing import table
 from rlplastic.progress import plain
@@ -70,18 +70,17 @@ def show_status(folder: Path) -> str:
     counts = Counter(cell.status for cell in cells)
     shown = ", ".join(f"{counts[status]} {status}" for status in ORDER if counts[status])
     ended = counts["done"] + counts["diverged"] == len(cells)
-    running = store.is_locked(folder)
+    running = {c.id for c in cells if c.status == "unfinished" and locks.is_claimed(folder, c.id)}
     lines = [f"{plan['name']}, budget {plan['protocol']['budget']}: {len(cells)} cells: {shown}"]
     if running:
-        lines.append("a process is running cells here now")
+        lines.append(f"{len(running)} cells are being run now")
     elif not ended:
         lines += ["nothing is running; to continue:", *(f"  {c}" for c in plan["commands"])]
     lines += ["", _summary(cells)]
-    for status in ("failed", "diverged", "unfinished"):
-        found = [cell for cell in cells if cell.status == status]
+    for status in ("failed", "diverged", "running", "unfinished"):
+        found = [c for c in cells if ("running" if c.id in running else c.status) == status]
         if found:
-            words = "running or interrupted" if status == "unfinished" and running else status
-            lines += ["", f"{words}:", table([_line(cell) for cell in found])]
+            lines += ["", f"{status}:", table([_line(cell) for cell in found])]
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ Layout of a results folder::
         header.json                              resolved configuration and provenance
         rows.jsonl                               episodes, phases, probes: append-only
         timing.jsonl                             wall clock, kept apart so that rows compare by byte
+        checkpoint/                              while it runs: where it can go on
         tensorboard/                             event files
         done.json | failed.json                  the end, with the reason
       report.html  report.md  results.csv
@@ -23,11 +24,12 @@ import json
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-
-from filelock import FileLock, Timeout
 
 from rlplastic.errors import UsageError
 
@@ -35,34 +37,62 @@ SCHEMA = 1
 FINISHED = ("done", "diverged")
 
 
-class Locked(Exception):
-    """Another process is running cells in this folder."""
-
-
 def write_text(path: Path, text: str) -> Path:
     """Write a file so that a reader sees the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(temporary).unlink()
-        raise
-    _sync_folder(path.parent)
+    return write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """As `write_text`. When it returns, the file is on the disk under its name."""
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(temporary).chmod(0o666 & ~umask)
+            Path(temporary).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(temporary).unlink()
+            raise
+        _sync_folder(path.parent)
     return path
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the system name the file: a full disk is found out by a `write` that does not."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, value: Any) -> Path:
     """Write a value as JSON; NaN and infinity are refused, since JSON has neither."""
     return write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with what is in it, if it is there."""
+    with suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def sweep(folder: Path, older: float = 0.0) -> None:
+    """Remove the temporary files that a killed `write_bytes` left, if so many seconds old."""
+    for path in folder.glob(".*.*"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime >= older:
+                path.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -83,57 +113,85 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-def lock(folder: Path) -> FileLock:
-    """Hold a results folder; the lock ends with its process, however that ends.
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """How far a record is: what is behind it is made again when the cell goes on from here.
 
-    Raises:
-        Locked: another process holds it.
-        UsageError: nothing can be written there.
+    Attributes:
+        rows: Number of rows.
+        bytes: Length of ``rows.jsonl``.
+        sha256: Of those bytes.
+        timing_bytes: Length of ``timing.jsonl``.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        guard = FileLock(folder / ".lock")
-        guard.acquire(timeout=0.5)  # longer than `is_locked` holds it
-    except Timeout:
-        raise Locked(f"{folder}: another rlplastic process is running cells here") from None
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be written: {error.strerror}") from error
-    return guard
 
-
-def is_locked(folder: Path) -> bool:
-    """True if a process is running cells in this folder; writes nothing."""
-    if not (folder / ".lock").exists():
-        return False
-    guard = FileLock(folder / ".lock")
-    try:
-        guard.acquire(timeout=0)
-    except Timeout:
-        return True
-    except OSError:  # a folder that may only be read
-        return False
-    guard.release()
-    return False
+    rows: int
+    bytes: int
+    sha256: str
+    timing_bytes: int
 
 
 class CellFolder:
-    """The writing side of one cell. A cell that is started again starts from nothing."""
+    """The writing side of one cell."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def begin(self, header: dict[str, Any]) -> None:
-        """Drop what an interrupted attempt left, write the header, open the rows."""
-        if status_of(self.path) in FINISHED:
-            raise UsageError(f"{self.path}: this cell is finished and is not touched again")
-        if self.path.exists():
-            shutil.rmtree(self.path)
+        """Drop what an interrupted attempt left, write the header, open the rows.
+
+        Raises:
+            UsageError: the cell is finished already.
+        """
+        self._refuse_finished()
+        remove(self.path)
         self.path.mkdir(parents=True)
         write_json(self.path / "header.json", header)
         self._hash = hashlib.sha256()
         self._count = 0
-        self._rows: IO[str] = (self.path / "rows.jsonl").open("x", encoding="utf-8", newline="\n")
-        self._timing: IO[str] = (self.path / "timing.jsonl").open("x", encoding="utf-8")
+        self._open("x")
+        _sync_folder(self.path)
+
+    def go_on(self, mark: Mark) -> None:
+        """Cut the record off where it was at a checkpoint, and append from there.
+
+        Raises:
+            UsageError: the cell is finished already.
+        """
+        self._refuse_finished()
+        for name, length in (("rows.jsonl", mark.bytes), ("timing.jsonl", mark.timing_bytes)):
+            os.truncate(self.path / name, length)
+        remove(self.path / "failed.json")
+        sweep(self.path)
+        self._hash = hashlib.sha256((self.path / "rows.jsonl").read_bytes())
+        self._count = mark.rows
+        self._open("a")
+
+    def check(self, mark: Mark) -> None:
+        """ValueError if the record does not begin with what it was at a mark."""
+        with (self.path / "rows.jsonl").open("rb") as file:
+            content = file.read(mark.bytes)
+        if len(content) != mark.bytes or hashlib.sha256(content).hexdigest() != mark.sha256:
+            raise ValueError("rows.jsonl is not the record that it goes on from")
+        if (self.path / "timing.jsonl").stat().st_size < mark.timing_bytes:
+            raise ValueError("timing.jsonl is shorter than it was")
+
+    def mark(self) -> Mark:
+        """How far the record is, after all of it has been brought to the disk."""
+        self.flush()
+        return Mark(
+            rows=self._count,
+            bytes=os.fstat(self._rows.fileno()).st_size,
+            sha256=self._hash.hexdigest(),
+            timing_bytes=os.fstat(self._timing.fileno()).st_size,
+        )
+
+    def _refuse_finished(self) -> None:
+        if status_of(self.path) in FINISHED:
+            raise UsageError(f"{self.path}: this cell is finished and is not touched again")
+
+    def _open(self, mode: str) -> None:
+        self._rows: IO[str] = (self.path / "rows.jsonl").open(mode, encoding="utf-8", newline="\n")
+        self._timing: IO[str] = (self.path / "timing.jsonl").open(mode, encoding="utf-8")
 
     @property
     def tensorboard(self) -> Path:
@@ -143,19 +201,22 @@ class CellFolder:
     def row(self, **values: Any) -> None:
         """Append one row; it reaches the disk at the next `flush`."""
         line = json.dumps(values, separators=(",", ":"), allow_nan=False) + "\n"
-        self._rows.write(line)
+        with naming(self.path / "rows.jsonl"):
+            self._rows.write(line)
         self._hash.update(line.encode())
         self._count += 1
 
     def timing(self, **values: Any) -> None:
         """Append one line of wall-clock figures."""
-        self._timing.write(json.dumps(values, separators=(",", ":")) + "\n")
+        with naming(self.path / "timing.jsonl"):
+            self._timing.write(json.dumps(values, separators=(",", ":")) + "\n")
 
     def flush(self) -> None:
         """Bring all rows so far to the disk."""
         for file in (self._rows, self._timing):
-            file.flush()
-            os.fsync(file.fileno())
+            with naming(Path(file.name)):
+                file.flush()
+                os.fsync(file.fileno())
 
     def finish(self, status: str, **facts: Any) -> None:
         """Write the end marker: from here on the cell counts and is never touched again."""
@@ -182,3 +243,10 @@ def status_of(path: Path) -> str:
     if (path / "failed.json").exists():
         return "failed"
     return "unfinished" if (path / "header.json").exists() else "pending"
+
+
+def failed_since(path: Path, time: float) -> bool:
+    """True if a cell has failed after this time (seconds since the epoch)."""
+    with suppress(OSError):
+        return (path / "failed.json").stat().st_mtime >= time
+    return False

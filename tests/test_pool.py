@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import running
 
-from rlplastic import pool, registry, store
+from rlplastic import locks, pool, registry, store
 from rlplastic.cell import Cell
 from rlplastic.plan import Request, make_plan
 
@@ -29,6 +30,7 @@ class Told:
         self.ends: dict[str, tuple[str, str]] = {}
         self.most = 0
         self.moves: list[tuple[str, int, int]] = []
+        self.notes: list[tuple[str, str]] = []
 
     def began(self, cell: Cell) -> None:
         self.began_in.append(cell.id)
@@ -36,6 +38,12 @@ class Told:
 
     def moved(self, cell: Cell, *, phase: int, step: int, speed: float) -> None:
         self.moves.append((cell.id, phase, step))
+
+    def left(self, cell: Cell) -> None:
+        self.began_in.remove(cell.id)
+
+    def noted(self, cell: Cell, text: str) -> None:
+        self.notes.append((cell.id, text))
 
     def ended(self, cell: Cell, status: str, reason: str) -> None:
         self.ends[cell.id] = status, reason
@@ -247,3 +255,76 @@ def test_the_header_says_where_the_numbers_come_from(tmp_path: Path) -> None:
     assert {"command", "versions", "git", "machine", "started", "plugins"} <= set(source)
     assert source["versions"]["torch"] != "not installed"
     assert "secret" not in text
+
+
+def fault_cells(reg: str) -> list[Cell]:
+    env = f"{running.TINY}/Cue-observation"
+    with running.no_plugins():
+        registry.add_plugin(running.FAULTS)
+        request = Request(agents=["dqn"], regs=[reg], env=env, budget="tiny")
+        return [c for c in make_plan(request).cells if c.agent == "dqn"]
+
+
+def test_a_cell_that_hangs_is_ended_and_the_others_go_on(tmp_path: Path) -> None:
+    cells = fault_cells("hangs")
+    told = Told()
+    statuses = pool.run_cells(cells, tmp_path, 2, told, pool.Limits(seconds=20.0))
+    hung = [cell.id for cell in cells if cell.reg == "hangs"]
+    assert len(hung) == 2
+    assert statuses == {c.id: "failed" if c.id in hung else "done" for c in cells}
+    assert all(
+        told.ends[name] == ("failed", "no end within 20 s (--cell-timeout)") for name in hung
+    )
+
+
+def test_a_cell_that_fails_is_tried_again_as_often_as_asked(tmp_path: Path) -> None:
+    cells = fault_cells("raises")
+    told = Told()
+    pool.run_cells(cells, tmp_path, 2, told, pool.Limits(retries=2))
+    for cell in cells:
+        notes = [text for name, text in told.notes if name == cell.id]
+        if cell.reg == "none":
+            assert notes == []
+            continue
+        assert told.ends[cell.id][0] == "failed"
+        assert [note[:14] for note in notes] == ["attempt 2 of 3", "attempt 3 of 3"]
+
+
+def test_a_killed_worker_goes_on_at_its_last_checkpoint(tmp_path: Path) -> None:
+    cells = [c for c in cells_of("short", seeds=[0]) if c.arm == "sam"]
+    pool.run_cells(cells, tmp_path / "whole", 1, Told())
+
+    class Killer(Told):
+        """Kills once, in the last phase."""
+
+        def moved(self, cell: Cell, *, phase: int, step: int, speed: float) -> None:
+            if not self.notes and list(tmp_path.glob("cut/*/*/*/*/checkpoint/*.json")):
+                os.kill(process_of(cell.id), signal.SIGKILL)
+
+    told = Killer()
+    pool.run_cells(cells, tmp_path / "cut", 1, told, pool.Limits(retries=1))
+    if told.notes:  # a fast machine may have ended it before it told of its second phase
+        assert "attempt 2 of 2" in told.notes[0][1]
+        assert "goes on at phase" in told.notes[1][1]
+    assert running.rows(tmp_path / "cut") == running.rows(tmp_path / "whole")
+
+
+def test_a_cell_that_another_process_runs_is_left_to_it(tmp_path: Path) -> None:
+    cells = [c for c in cells_of("short", seeds=[0]) if c.agent == "dqn"]
+    mine = Told()
+    guard = locks.claim(tmp_path, cells[0].id)
+    assert guard is not None
+    done: list[dict[str, str]] = []
+    thread = threading.Thread(
+        target=lambda: done.append(pool.run_cells(cells[:2], tmp_path, 1, mine))
+    )
+    thread.start()
+    running.until(lambda: cells[1].id in mine.ends, "the other cell has ended")
+    thread.join(timeout=2 * pool.ELSEWHERE)
+    assert thread.is_alive(), "it waits for the one that is claimed"
+    assert mine.notes == [(cells[0].id, "is run by another process")]
+    assert store.status_of(tmp_path / cells[0].id) == "pending"
+    locks.let_go(guard, finished=False)  # whoever had it is gone, and has not finished it
+    thread.join(timeout=running.PATIENCE)
+    assert done == [{cell.id: "done" for cell in cells[:2]}]
+    assert mine.ends[cells[0].id] == ("done", "")

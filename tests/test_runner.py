@@ -11,7 +11,7 @@ import pytest
 from stable_baselines3.common.logger import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rlplastic import probes, runner, store
+from rlplastic import life, probes, runner, store
 from rlplastic.agents.dqn import DQN
 from rlplastic.envs.schedules import phase_at
 from rlplastic.errors import UsageError
@@ -71,7 +71,7 @@ def test_the_same_cell_gives_the_same_bytes_and_probes_change_none_of_them(
     assert (done["sha256"], done["digest"]) == (again["sha256"], again["digest"])
     moments = {row["moment"] for row in rows if row["kind"] == "probe"}
     assert moments == {"before", "after", "during"}
-    monkeypatch.setattr(runner, "measure", lambda agent, which: {})
+    monkeypatch.setattr(life, "measure", lambda agent, which: {})
     _, without, plain = run(cell, tmp_path / "c")
     assert plain["digest"] == done["digest"]
     assert without == [row for row in rows if row["kind"] != "probe"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import running
 
-from rlplastic import store
+from rlplastic import locks, store
 from rlplastic.cell import Cell
 from rlplastic.errors import UsageError
 from rlplastic.plan import Request, make_plan
@@ -74,8 +74,13 @@ def test_the_status_as_text(every_kind: list[Cell], tmp_path: Path) -> None:
         ["dqn", "sam+fresh", "0", "0", "0", "0", "1"],
     ]
     assert f"  {every_kind[3].id}  phase 1/2" in text
-    with store.lock(tmp_path):
-        assert "a process is running cells here now" in show_status(tmp_path)
+    guard = locks.claim(tmp_path, every_kind[3].id)
+    running = show_status(tmp_path)
+    assert guard is not None
+    assert "1 cells are being run now" in running
+    assert "\nrunning:\n" in running
+    assert "\nunfinished:\n" not in running
+    assert "\nunfinished:\n" in text
 
 
 def test_asking_writes_nothing(every_kind: list[Cell], tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -136,61 +135,6 @@ def test_an_end_marker_that_says_nothing_is_none(tmp_path: Path, text: str) -> N
     assert store.status_of(path) == "unfinished"
     store.CellFolder(path).begin({})
     assert not (path / "done.json").exists()
-
-
-def test_a_lock_is_held_by_one_process_and_dies_with_it(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from rlplastic import store\n"
-        "guard = store.lock(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
-    )
-    assert not store.is_locked(tmp_path / "new")
-    assert not (tmp_path / "new").exists()
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, tmp_path / "new"],
-        env=running.environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == b"held\n"
-    assert store.is_locked(tmp_path / "new")
-    with pytest.raises(store.Locked, match="another rlplastic process"):
-        store.lock(tmp_path / "new")
-    holder.send_signal(signal.SIGKILL)
-    holder.communicate()
-    assert not store.is_locked(tmp_path / "new")
-    with store.lock(tmp_path / "new"):
-        assert store.is_locked(tmp_path / "new")
-    assert not store.is_locked(tmp_path / "new")
-
-
-def test_asking_for_a_lock_does_not_keep_others_from_getting_it(tmp_path: Path) -> None:
-    store.lock(tmp_path).release()
-    code = (
-        "import sys; from pathlib import Path; from rlplastic import store\n"
-        "print('asking', flush=True)\n"
-        "while True: store.is_locked(Path(sys.argv[1]))"
-    )
-    words = [sys.executable, "-c", code, str(tmp_path)]
-    asking = [
-        subprocess.Popen(words, env=running.environment(), stdout=subprocess.PIPE) for _ in range(2)
-    ]
-    try:
-        for process in asking:
-            assert process.stdout is not None
-            assert process.stdout.readline() == b"asking\n"
-        for _ in range(300):  # without patience, one in four fails
-            store.lock(tmp_path).release()
-    finally:
-        for process in asking:
-            process.kill()
-            process.communicate()
-
-
-def test_a_folder_that_cannot_be_made_is_bad_usage(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot be written"):
-        store.lock(tmp_path / "file" / "results")
 
 
 def test_only_the_store_opens_files_for_writing() -> None:

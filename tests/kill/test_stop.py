@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import running
 
-from rlplastic import pool, store
+from rlplastic import locks, pool, store
 from rlplastic.plan import Request, make_plan
 from rlplastic.progress import Lines
 
@@ -100,7 +100,8 @@ def test_a_bench_that_is_killed_and_stopped_ends_as_if_it_had_not_been(
         finished = ended
         if signum != signal.SIGKILL:
             assert errors == "stopped; the same command continues\n"
-        assert not store.is_locked(folder)
+        plan = json.loads((folder / "plan.json").read_text())
+        assert not any(locks.is_claimed(folder, cell["id"]) for cell in plan["cells"])
 
     process = start(bench(folder, "short", "--seeds", "1", "--reg", "none"))
     _, errors = process.communicate(timeout=running.PATIENCE)

@@ -1,0 +1,45 @@
+"""A few trials of each part of the crash suite; `make storm` runs hundreds."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import storm
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks and looks through /proc")
+
+
+def check(tally: storm.Tally, least: int) -> None:
+    assert tally.failures == 0
+    assert tally.trials >= least
+
+
+def test_cells_killed_at_random_moments() -> None:
+    check(storm.kills(storm.KINDS, trials=11, seed=1), 11)
+
+
+def test_ended_at_file_operations() -> None:
+    kind = "toy dqn redo, replay kept"
+    check(storm.calls({kind: storm.KINDS[kind]}, every=7), 10)
+
+
+def test_two_benches_on_one_folder_and_benches_that_are_stopped() -> None:
+    stops, same, shared = storm.benches(trials=1, seed=1)
+    check(stops, 1)
+    check(same, 1)
+    check(shared, 1)
+
+
+def test_a_full_disk() -> None:
+    tally = storm.full_disk([24 * 2**10, 56 * 2**10])
+    assert tally.failures == 0
+    if not tally.trials:
+        pytest.skip(tally.note)
+
+
+def test_readers_never_see_half_a_file() -> None:
+    check(storm.readers(1.0), 100)
