@@ -1,4 +1,4 @@
-.PHONY: check test pairs smoke
+.PHONY: check test pairs smoke storm
 
 check:
 	ruff check .
@@ -12,5 +12,13 @@ test:
 pairs:
 	RLPLASTIC_ALL_PAIRS=1 pytest tests/contracts/test_interventions.py -k together
 
+# every check on every game of the suites, not on one game and a few on the others
+games:
+	RLPLASTIC_ALL_GAMES=1 pytest tests/contracts/test_streams.py
+
 smoke:
 	rlplastic bench --agent dqn --reg sam --env Toy-Shifted --budget smoke
+
+# the crash suite at length, about an hour on two cores; writes its figures
+storm:
+	python tests/kill/storm.py --write benchmarks/RELIABILITY.md

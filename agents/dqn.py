@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import stable_baselines3
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
@@ -17,7 +16,9 @@ from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from rlplastic.agents.learner import Minibatch, update
+from rlplastic.agents.critics import Critic, cross_entropy, logits_of
+from rlplastic.agents.features import features_for
+from rlplastic.agents.learner import Minibatch, update, wrapped
 from rlplastic.agents.networks import (
     ACTIVATIONS,
     Activation,
@@ -39,7 +40,7 @@ from rlplastic.registry import agent
 
 
 class DQN(stable_baselines3.DQN):
-    """Deep Q-network (Mnih et al. 2015) with Huber loss, as in stable-baselines3.
+    """Deep Q-network (Mnih et al. 2015), with Huber loss as in stable-baselines3 or another.
 
     Two things differ, and neither does in an agent's first world: updates wait until
     `learning_starts` transitions have come since the replay memory was last emptied, and the loss
@@ -49,6 +50,7 @@ class DQN(stable_baselines3.DQN):
         *args: As for `stable_baselines3.DQN`.
         interventions: What is done to keep it plastic.
         channels_last: Memory layout of convolutions; faster on CPUs, the same numbers to rounding.
+        critic: The fields of `rlplastic.agents.critics.Critic`.
         **kwargs: As for `stable_baselines3.DQN`.
     """
 
@@ -59,18 +61,22 @@ class DQN(stable_baselines3.DQN):
         *args: Any,
         interventions: Interventions | None = None,
         channels_last: bool = False,
+        critic: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.interventions = interventions or Interventions()
+        self.critic = Critic(**self.interventions.critic(critic or {"kind": "huber"}))
         self.channels_last = channels_last
         self.num_updates = 0
         self.last_batch: ReplayBufferSamples | None = None
+        self.last_terms: dict[str, Tensor] = {}
         self._transitions = 0  # since the replay memory was last emptied
         kwargs["policy_kwargs"] = self.interventions.build(dict(kwargs.get("policy_kwargs") or {}))
-        super().__init__(*args, **kwargs)
+        super().__init__(*wrapped(self.interventions, args, kwargs), **kwargs)
 
     def _setup_model(self) -> None:
         super()._setup_model()
+        self.critic.install(self.policy)
         self.interventions.rebuild(self.policy)
         self.policy.to(self.device)
         self.q_net_target.load_state_dict(self.q_net.state_dict())
@@ -80,6 +86,7 @@ class DQN(stable_baselines3.DQN):
             lambda: default_optimizer(self, self.q_net.parameters()), self.q_net.parameters()
         )
         self.interventions.begin(self)
+        self.initial = {p: p.detach().clone() for p in self.scope("all")}
 
     def _on_step(self) -> None:
         super()._on_step()
@@ -95,7 +102,8 @@ class DQN(stable_baselines3.DQN):
         self._update_learning_rate(self.policy.optimizer)
         losses = []
         for _ in range(gradient_steps):
-            self.last_batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            drawn = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+            self.last_batch = self.interventions.minibatch(self, drawn)
             terms = update(self, self.losses(self.last_batch))
             losses.append(terms["critic"].item())
         self._n_updates += gradient_steps
@@ -103,15 +111,26 @@ class DQN(stable_baselines3.DQN):
         self.logger.record("train/loss", np.mean(losses))
 
     def losses(self, batch: ReplayBufferSamples) -> Minibatch:
-        """The critic's Huber loss; the bootstrap target is computed here, once."""
+        """The critic's loss; the bootstrap target is computed here, once."""
         discounts = batch.discounts if batch.discounts is not None else self.gamma
         with torch.no_grad():
-            future = self.q_net_target(batch.next_observations).max(dim=1)[0].reshape(-1, 1)
+            future, best = self.q_net_target(batch.next_observations).max(dim=1, keepdim=True)
             target = batch.rewards + (1 - batch.dones) * discounts * future
+            if self.critic.kind == "c51":
+                atoms = self.critic.centres().to(target)
+                moved = batch.rewards + (1 - batch.dones) * discounts * atoms
+                logits = chosen(logits_of(self.q_net_target.q_net[-1]), best)
+                wanted = self.critic.projected(logits.softmax(dim=1), moved)
+            elif self.critic.binned:
+                wanted = self.critic.probabilities(target.squeeze(1))
 
         def terms(_: tuple[str, ...]) -> dict[str, Tensor]:
-            values = torch.gather(self.q_net(batch.observations), 1, batch.actions.long())
-            return {"critic": F.smooth_l1_loss(values, target)}
+            values = self.q_net(batch.observations)
+            actions = batch.actions.long()
+            if self.critic.binned:
+                logits = chosen(logits_of(self.q_net.q_net[-1]), actions)
+                return {"critic": cross_entropy(logits, wanted)}
+            return {"critic": self.critic.loss(torch.gather(values, 1, actions), target)}
 
         return Minibatch(self.policy, terms)
 
@@ -120,10 +139,13 @@ class DQN(stable_baselines3.DQN):
         values: Tensor = self.q_net(observations)
         return values
 
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "initial"]
+
     def scope(self, name: str) -> list[nn.Parameter]:
         """The parameters of a scope; see `rlplastic.agents.networks.scope_of`."""
         critic = self.q_net
-        return scope_of(name, critic=critic.parameters(), head=last_linear(critic), actor=())
+        return scope_of(name, critic=critic.parameters(), head=last_linear(critic.q_net), actor=())
 
     def layers(self, name: str) -> list[Layer]:
         """The hidden layers of a scope: of the critic, which is all there is."""
@@ -138,6 +160,16 @@ class DQN(stable_baselines3.DQN):
     def newborn(self, generator: torch.Generator) -> nn.Module:
         """A newly initialised policy of the same architecture; draws from `generator` alone."""
         return new_policy(self, generator)
+
+    def reference(self, size: int, generator: torch.Generator) -> Tensor:
+        """Observations from the replay memory; draws from `generator` alone."""
+        memory = self.replay_buffer
+        assert memory is not None
+        steps = torch.randint(memory.size(), (size,), generator=generator).numpy()
+        copies = torch.randint(memory.n_envs, (size,), generator=generator).numpy()
+        drawn = memory.observations[steps, copies]
+        shown: Any = memory._normalize_obs(drawn, self._vec_normalize_env)
+        return memory.to_torch(shown)
 
     def snapshot(self) -> dict[str, Any]:
         """Its complete state but the replay memory, at a rollout's start."""
@@ -195,6 +227,11 @@ class DQN(stable_baselines3.DQN):
         self._last_obs = new_obs
 
 
+def chosen(logits: Tensor, actions: Tensor) -> Tensor:
+    """The logits ``[batch, bins]`` of actions ``[batch, 1]`` among ``[batch, actions, bins]``."""
+    return logits[torch.arange(len(logits), device=logits.device), actions.squeeze(1)]
+
+
 @agent("dqn")
 @dataclass(frozen=True, kw_only=True)
 class DQNConfig:
@@ -220,9 +257,14 @@ class DQNConfig:
         adam_eps: Adam's epsilon.
         fused: Fused Adam: faster, the same numbers to rounding.
         channels_last: Memory layout of convolutions: faster, the same numbers to rounding.
+        critic: The critic's loss; see `rlplastic.agents.critics.Critic`.
+        bins: Of a critic that says distributions.
+        low: Smallest target that they can hold.
+        high: Largest target that they can hold.
     """
 
     learns: ClassVar[bool] = True
+    later: ClassVar[tuple[str, ...]] = ("critic", "bins", "low", "high")
 
     num_envs: Annotated[int, Ge(1)] = 1
     learning_rate: Annotated[float, Gt(0)] = 1e-4
@@ -241,6 +283,10 @@ class DQNConfig:
     adam_eps: Annotated[float, Gt(0)] = 1e-8
     fused: bool = True
     channels_last: bool = True
+    critic: Literal["huber", "mse", "twohot", "hlgauss", "c51"] = "huber"
+    bins: Annotated[int, Ge(2)] = 51
+    low: float = -10.0
+    high: float = 10.0
 
     def __post_init__(self) -> None:
         """A minibatch must fit into the replay memory."""
@@ -277,6 +323,7 @@ class DQNConfig:
                 "net_arch": list(self.hidden),
                 "activation_fn": ACTIVATIONS[self.activation],
                 "optimizer_kwargs": {"fused": self.fused, "eps": self.adam_eps},
+                **features_for(env.observation_space),
             },
         }
 
@@ -300,4 +347,5 @@ class DQNConfig:
             device=device,
             interventions=interventions,
             channels_last=self.channels_last,
+            critic=vars(Critic(kind=self.critic, bins=self.bins, low=self.low, high=self.high)),
         )

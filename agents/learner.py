@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
+import gymnasium
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm, maybe_make_env
 from torch import Tensor, nn
 
 from rlplastic import interventions
@@ -67,6 +69,28 @@ class Minibatch:
         if self._masks is not None:
             torch.set_rng_state(self._masks)
         return self._terms(names)
+
+
+def wrapped(
+    interventions: Interventions, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, ...]:
+    """The arguments of an agent of stable-baselines3, its environment as interventions show it.
+
+    Args:
+        interventions: Which may change the environment.
+        args: By position: the policy, the environment, ...
+        kwargs: By name; changed in place.
+    """
+    env = args[1] if len(args) > 1 else kwargs.get("env")
+    if env is None or not interventions.wraps:
+        return args
+    if isinstance(env, str | gymnasium.Env):
+        env = BaseAlgorithm._wrap_env(maybe_make_env(env, 0))
+    env = interventions.wrap(env, kwargs.get("gamma", 0.99))
+    if len(args) > 1:
+        return (args[0], env, *args[2:])
+    kwargs["env"] = env
+    return args
 
 
 def update(agent: Learner, losses: Minibatch) -> dict[str, Tensor]:

@@ -10,15 +10,25 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from rlplastic.agents.modules import Replaced, SeededDropout
 from rlplastic.errors import UsageError
 from rlplastic.interventions import SCOPES
 
-Activation = Literal["relu", "tanh", "leaky_relu"]
+Activation = Literal["relu", "tanh", "leaky_relu", "leaky_relu_0.1"]
+
+
+class SteepLeakyReLU(nn.LeakyReLU):
+    """With slope 0.1 below zero, as TRAC and C-CHAIN have it; torch's own is 0.01."""
+
+    def __init__(self) -> None:
+        super().__init__(0.1)
+
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
     "leaky_relu": nn.LeakyReLU,
+    "leaky_relu_0.1": SteepLeakyReLU,
 }
 
 
@@ -79,12 +89,14 @@ class Layer:
         norm: The normalisation between the weights and the activation, or none.
         activation: The activation, or none.
         readers: The linear layers or convolutions whose input the units are.
+        between: All modules between the weights and the readers, in order.
     """
 
     weights: nn.Linear | nn.Conv2d
     norm: nn.Module | None
     activation: nn.Module | None
     readers: tuple[nn.Linear | nn.Conv2d, ...]
+    between: tuple[nn.Module, ...] = ()
 
     @property
     def units(self) -> int:
@@ -154,6 +166,7 @@ def hidden_layers(paths: Sequence[Sequence[nn.Module]]) -> list[Layer]:
             norm=next((m for m in after if isinstance(m, NORMS)), None),
             activation=next((m for m in after if is_activation(m)), None),
             readers=tuple(readers[weights]),  # type: ignore[arg-type]
+            between=tuple(after),
         )
         for weights, after in order.items()
         if readers[weights]
@@ -162,7 +175,8 @@ def hidden_layers(paths: Sequence[Sequence[nn.Module]]) -> list[Layer]:
 
 def is_activation(module: nn.Module) -> bool:
     """True for what stands between two layers of weights and is not a norm or a change of shape."""
-    return not isinstance(module, (nn.Flatten, nn.Dropout, nn.Linear, nn.Conv2d, UnitNorm, *NORMS))
+    others = (nn.Flatten, nn.Dropout, SeededDropout, nn.Linear, nn.Conv2d, UnitNorm, *NORMS)
+    return not isinstance(module, others)
 
 
 class ConcatenatedReLU(nn.Module):
@@ -194,28 +208,50 @@ class UnitNorm(nn.Module):
         return x / (length + 1e-8)
 
 
+def paths_of(policy: Any) -> list[tuple[nn.Module, nn.Module]]:
+    """Extractor and hidden layers below each output, for every network of a policy."""
+    if hasattr(policy, "paths"):
+        paths: list[tuple[nn.Module, nn.Module]] = policy.paths()
+        return paths
+    if hasattr(policy, "q_net"):
+        return [(net.features_extractor, net.q_net) for net in (policy.q_net, policy.q_net_target)]
+    extractors = [getattr(policy, f"{prefix}_features_extractor") for prefix in ("pi", "vf")]
+    nets = (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net)
+    return list(zip(extractors, nets, strict=True))
+
+
+def last_hidden(policy: nn.Module) -> list[tuple[nn.Sequential, int, int]]:
+    """As `hidden_places`, of the last hidden layer below each output.
+
+    Raises:
+        UsageError: an output without hidden layers.
+    """
+    found = [
+        [place for module in path for place in hidden_places(module)] for path in paths_of(policy)
+    ]
+    if not all(found):
+        raise UsageError("an output of this agent has no hidden layers below it")
+    return [places[-1] for places in found]
+
+
+def auxiliary(network: nn.Module) -> list[nn.Module]:
+    """Outputs that an intervention has added to a critic and trains with a penalty."""
+    found = getattr(network, "auxiliary", None)
+    return [] if found is None else [found]
+
+
 def normalise_features(policy: nn.Module) -> None:
     """Put a `UnitNorm` behind the last hidden activation of every network that ends in an output.
 
     Raises:
         UsageError: a network without hidden layers.
     """
-    networks = [getattr(policy, name, None) for name in ("q_net", "q_net_target")]
-    paths = [(n.features_extractor, n.q_net) for n in networks if n is not None]
-    if not paths:
-        extractors = [getattr(policy, f"{prefix}_features_extractor") for prefix in ("pi", "vf")]
-        nets = (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net)  # type: ignore[union-attr]
-        paths = list(zip(extractors, nets, strict=True))
-    for path in paths:
-        hidden = [found for module in reversed(path) for found in reversed(_hidden(module))]
-        if not hidden:
-            raise UsageError("there are no hidden layers whose features could be normalised")
-        container, _, place = hidden[0]
+    for container, _, place in last_hidden(policy):
         if not any(isinstance(module, UnitNorm) for module in container.children()):
             container.insert(place + 1, UnitNorm())
 
 
-def _hidden(policy: nn.Module) -> list[tuple[nn.Sequential, int, int]]:
+def hidden_places(policy: nn.Module) -> list[tuple[nn.Sequential, int, int]]:
     """Each container with the places of a layer of weights and of its activation in it."""
     found = []
     for container in policy.modules():
@@ -240,9 +276,14 @@ def norm_for(layer: nn.Module) -> nn.Module:
 
 def add_norms(policy: nn.Module) -> None:
     """Put a layer norm before every hidden activation that has none, in place."""
-    for container, weights, place in reversed(_hidden(policy)):
+    for container, weights, place in reversed(hidden_places(policy)):
         if not any(isinstance(container[between], NORMS) for between in range(weights, place)):
             container.insert(weights + 1, norm_for(container[weights]))
+
+
+def is_replaced(activation: nn.Module) -> bool:
+    """True if an intervention has put it in place of the agent's own."""
+    return isinstance(activation, Replaced) or getattr(activation, "expansion", 1) != 1
 
 
 def double_activations(policy: nn.Module, activation: type[nn.Module]) -> None:
@@ -255,7 +296,7 @@ def double_activations(policy: nn.Module, activation: type[nn.Module]) -> None:
         UsageError: a hidden layer with an odd number of units, or whose activation has two outputs
             already.
     """
-    for container, weights, place in _hidden(policy):
+    for container, weights, place in hidden_places(policy):
         layer = container[weights]
         units, odd = divmod(len(layer.weight), 2)  # type: ignore[arg-type]
         if odd:
@@ -263,7 +304,7 @@ def double_activations(policy: nn.Module, activation: type[nn.Module]) -> None:
                 f"a hidden layer of {2 * units + 1} units cannot be halved; "
                 f"nearest valid: {2 * units}"
             )
-        if getattr(container[place], "expansion", 1) != 1:
+        if is_replaced(container[place]):
             raise UsageError("two interventions each replace the activations; choose one")
         for name, parameter in layer.named_parameters():
             setattr(layer, name, nn.Parameter(parameter.detach()[:units].clone()))
@@ -272,6 +313,14 @@ def double_activations(policy: nn.Module, activation: type[nn.Module]) -> None:
             if isinstance(container[between], NORMS):
                 container[between] = norm_for(layer)
         container[place] = activation()
+
+
+def target_copy(policy: Any, module: nn.Module) -> nn.Module | None:
+    """The target network's copy of a module of the online network; None without such a network."""
+    if getattr(policy, "q_net_target", None) is None:
+        return None
+    target: list[nn.Module] = list(policy.q_net_target.modules())
+    return target[list(policy.q_net.modules()).index(module)]
 
 
 def default_optimizer(agent: Any, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -295,6 +344,8 @@ def new_policy(agent: Any, generator: torch.Generator, **settings: Any) -> nn.Mo
             **settings,
             **agent.policy_kwargs,
         )
+        if hasattr(agent, "critic"):
+            agent.critic.install(policy)
     agent.interventions.rebuild(policy)
     return policy.to(agent.device)
 

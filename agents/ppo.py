@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import stable_baselines3
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le
 from gymnasium import spaces
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
@@ -17,11 +16,14 @@ from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from rlplastic.agents.learner import Minibatch, has_dropout, update
+from rlplastic.agents.critics import Critic, cross_entropy, logits_of
+from rlplastic.agents.features import features_for
+from rlplastic.agents.learner import Minibatch, has_dropout, update, wrapped
 from rlplastic.agents.networks import (
     ACTIVATIONS,
     Activation,
     Layer,
+    auxiliary,
     default_optimizer,
     hidden_layers,
     leaves,
@@ -47,6 +49,7 @@ class PPO(stable_baselines3.PPO):
         *args: As for `stable_baselines3.PPO`.
         interventions: What is done to keep it plastic.
         channels_last: Memory layout of convolutions; faster on CPUs, the same numbers to rounding.
+        critic: The fields of `rlplastic.agents.critics.Critic`.
         **kwargs: As for `stable_baselines3.PPO`.
     """
 
@@ -57,17 +60,23 @@ class PPO(stable_baselines3.PPO):
         *args: Any,
         interventions: Interventions | None = None,
         channels_last: bool = False,
+        critic: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.interventions = interventions or Interventions()
+        self.critic = Critic(**self.interventions.critic(critic or {"kind": "mse"}))
         self.channels_last = channels_last
         self.num_updates = 0
         self.last_batch: RolloutBufferSamples | None = None
+        self.last_terms: dict[str, Tensor] = {}
         kwargs["policy_kwargs"] = self.interventions.build(dict(kwargs.get("policy_kwargs") or {}))
-        super().__init__(*args, **kwargs)
+        super().__init__(*wrapped(self.interventions, args, kwargs), **kwargs)
 
     def _setup_model(self) -> None:
         super()._setup_model()
+        if self.critic.binned and self.clip_range_vf is not None:
+            raise UsageError(f"critic {self.critic.kind!r}: clip_range_vf clips values, not bins")
+        self.critic.install(self.policy)
         self.interventions.rebuild(self.policy)
         self.policy.to(self.device)
         if self.channels_last:
@@ -76,6 +85,7 @@ class PPO(stable_baselines3.PPO):
             lambda: default_optimizer(self, self.policy.parameters()), self.policy.parameters()
         )
         self.interventions.begin(self)
+        self.initial = {p: p.detach().clone() for p in self.scope("all")}
 
     def train(self) -> None:
         """`n_epochs` passes over the rollout."""
@@ -148,21 +158,28 @@ class PPO(stable_baselines3.PPO):
         return Minibatch(self.policy, terms), statistics
 
     def _value_loss(self, values: Tensor, batch: RolloutBufferSamples) -> Tensor:
+        if self.critic.binned:
+            wanted = self.critic.probabilities(batch.returns)
+            return cross_entropy(logits_of(self.policy.value_net)[:, 0], wanted)
         values = values.flatten()
         if self.clip_range_vf is not None:
             limit = self.clip_range_vf(self._current_progress_remaining)  # type: ignore[operator]
             values = batch.old_values + torch.clamp(values - batch.old_values, -limit, limit)
-        return F.mse_loss(batch.returns, values)
+        return self.critic.loss(batch.returns, values)
 
     def values(self, observations: Tensor) -> Tensor:
         """The critic's output: ``[batch, 1]``."""
         return self.policy.predict_values(observations)
 
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "initial"]
+
     def scope(self, name: str) -> list[nn.Parameter]:
         """The parameters of a scope; see `rlplastic.agents.networks.scope_of`."""
+        paths = [*self._path("vf"), *auxiliary(self.policy)]
         return scope_of(
             name,
-            critic=[p for module in self._path("vf") for p in module.parameters()],
+            critic=[p for module in paths for p in module.parameters()],
             head=self.policy.value_net.parameters(),
             actor=[
                 *(p for module in self._path("pi") for p in module.parameters()),
@@ -195,6 +212,12 @@ class PPO(stable_baselines3.PPO):
     def newborn(self, generator: torch.Generator) -> nn.Module:
         """A newly initialised policy of the same architecture; draws from `generator` alone."""
         return new_policy(self, generator, use_sde=self.use_sde)
+
+    def reference(self, size: int, generator: torch.Generator) -> Tensor:
+        """Observations from the rollout; draws from `generator` alone."""
+        steps = self.rollout_buffer.buffer_size * self.n_envs
+        drawn = torch.randint(steps, (size,), generator=generator).numpy()
+        return self.rollout_buffer._get_samples(drawn).observations
 
     def snapshot(self) -> dict[str, Any]:
         """Its complete state at a rollout's start."""
@@ -249,9 +272,14 @@ class PPOConfig:
         adam_eps: Adam's epsilon.
         fused: Fused Adam: faster, the same numbers to rounding.
         channels_last: Memory layout of convolutions: faster, the same numbers to rounding.
+        critic: The critic's loss; see `rlplastic.agents.critics.Critic`.
+        bins: Of a critic that says distributions.
+        low: Smallest target that they can hold.
+        high: Largest target that they can hold.
     """
 
     learns: ClassVar[bool] = True
+    later: ClassVar[tuple[str, ...]] = ("critic", "bins", "low", "high")
 
     num_envs: Annotated[int, Ge(1)] = 8
     n_steps: Annotated[int, Ge(1)] = 128
@@ -270,6 +298,10 @@ class PPOConfig:
     adam_eps: Annotated[float, Gt(0)] = 1e-5
     fused: bool = True
     channels_last: bool = True
+    critic: Literal["mse", "huber", "twohot", "hlgauss"] = "mse"
+    bins: Annotated[int, Ge(2)] = 51
+    low: float = -10.0
+    high: float = 10.0
 
     def __post_init__(self) -> None:
         """A rollout must be a whole number of minibatches."""
@@ -304,6 +336,7 @@ class PPOConfig:
                 "activation_fn": ACTIVATIONS[self.activation],
                 "share_features_extractor": self.shared_extractor,
                 "optimizer_kwargs": {"fused": self.fused, "eps": self.adam_eps},
+                **features_for(env.observation_space),
             },
         }
 
@@ -320,4 +353,5 @@ class PPOConfig:
             device=device,
             interventions=interventions,
             channels_last=self.channels_last,
+            critic=vars(Critic(kind=self.critic, bins=self.bins, low=self.low, high=self.high)),
         )

@@ -41,6 +41,10 @@ class Resumable(Protocol):
     device: Any
     ep_info_buffer: Any
     ep_success_buffer: Any
+    _last_obs: Any
+
+    def get_vec_normalize_env(self) -> Any:
+        """The environment's normaliser, if it has one."""
 
 
 def snapshot(agent: Resumable) -> dict[str, Any]:
@@ -71,6 +75,11 @@ def restore(agent: Resumable, state: Mapping[str, Any]) -> None:
         agent.last_batch = agent.batch_type(**moved)
     agent.ep_info_buffer = state["episodes"]
     agent.ep_success_buffer = state["successes"]
+    normaliser = agent.get_vec_normalize_env()
+    if (
+        normaliser is not None
+    ):  # the phase's first observation was shown with a newborn's statistics
+        agent._last_obs = normaliser.normalize_obs(normaliser.get_original_obs())
     _set_generators(agent, state["generators"])
 
 

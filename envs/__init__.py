@@ -1,7 +1,8 @@
 """Streams: base environments, the shifts that change them, and the schedules that say when.
 
-Importing this package registers ``rlplastic/<Base>-Shifted-v0`` with Gymnasium, for every base
-environment of the package's suites::
+Importing this package registers ``rlplastic/<Base>-<Kind>-v0`` with Gymnasium, for every base
+environment of the package's suites; the kind is the second part of the suite's name, as in
+``Control-Shifted``::
 
     import gymnasium
     import rlplastic.envs
@@ -40,10 +41,12 @@ def make_shifted(
         period: Steps of a phase, over all copies; default: the suite's longest in ``small``.
         phases: Number of phases; default: the suite's in ``small``.
         render_mode: Only None: base environments are made without a screen.
-        **keywords: `copies`, `copy`, `seed`, `boundary`, `clip_reward`, `notify` of `ShiftedEnv`.
+        **keywords: Of `ShiftedEnv`: `copies`, `copy`, `seed`; to change the suite's, `boundary`,
+            `clip_reward`, `reward_scale`, `notify`.
     """
     loaded = load_suite(suite)
-    tracks = {task.track: task for name, task in loaded.tasks.items() if _base_of(name) == base}
+    parts = {_parts_of(name): task for name, task in loaded.tasks.items()}
+    tracks = {track: task for (first, track), task in parts.items() if first == base}
     if track not in tracks:
         raise unknown(f"track of {base}", track, tracks)
     if render_mode is not None:
@@ -53,7 +56,7 @@ def make_shifted(
     schedule = full_schedule(
         task.schedule,
         max(budget.period.values()) if period is None else period,
-        budget.phases if phases is None else phases,
+        budget.phases_of(task) if phases is None else phases,
     )
     return ShiftedEnv(
         SingleCopy(options.build("environment", task.base, where).make(1)),
@@ -63,24 +66,27 @@ def make_shifted(
             "boundary": loaded.boundary,
             "clip_reward": loaded.clip_reward,
             "notify": task.notify,
+            "reward_scale": loaded.reward_scale,
             **keywords,
         },
     )
 
 
-def _base_of(task: str) -> str:
-    return task.rpartition("-")[0]
+def _parts_of(task: str) -> tuple[str, str]:
+    base, _, track = task.partition("-")
+    return base, track
 
 
 def _register() -> None:
     for suite in suite_files():
-        for name, task in load_suite(suite).tasks.items():
-            env_id = f"rlplastic/{_base_of(name)}-Shifted-v0"
+        for name in load_suite(suite).tasks:
+            base, track = _parts_of(name)
+            env_id = f"rlplastic/{base}-{suite.partition('-')[2]}-v0"
             if env_id not in gymnasium.registry:
                 gymnasium.register(
                     env_id,
                     entry_point="rlplastic.envs:make_shifted",
-                    kwargs={"suite": suite, "base": _base_of(name), "track": task.track},
+                    kwargs={"suite": suite, "base": base, "track": track},
                 )
 
 

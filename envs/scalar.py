@@ -69,6 +69,7 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
         boundary: See `Stream`.
         clip_reward: See `Stream`.
         notify: See `Stream`.
+        reward_scale: See `Stream`.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
         boundary: Boundary = "truncate",
         clip_reward: bool = False,
         notify: bool = False,
+        reward_scale: float = 1.0,
     ) -> None:
         base = env.copies if isinstance(env, SingleCopy) else GymCopies(lambda: env, 1)
         self.stream = Stream(
@@ -93,6 +95,7 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
             boundary=boundary,
             clip_reward=clip_reward,
             notify=notify,
+            reward_scale=reward_scale,
             ticks=copies,
             first_copy=copy,
         )
@@ -114,10 +117,10 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Array, dict[str, Any]]:
         """The first observation of an episode; with a seed, of a freshly seeded one."""
+        first, self._pending = self._pending, None
         if seed is not None:
             super().reset(seed=seed)
             return self.stream.reset([seed])[0], {}  # type: ignore[index]
-        first, self._pending = self._pending, None
         return (self.stream.reset()[0] if first is None else first), {}  # type: ignore[index]
 
     def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:

@@ -2,9 +2,9 @@
 
 A reward world must change the optimal policy and leave headroom, or there is nothing to recover:
 goals, regions and values change places. The bare sign flip is for environments where both
-directions can be played well; the scale of the learner's target is a shift of its own. Noise,
-delay and sparsity leave the best policy of the undiscounted return as it is and make it harder to
-find. Any mix of two reward functions is one: (1 - m) R + m R'.
+directions can be played well; the scale of the learner's target is a shift of its own. Any mix of
+two reward functions is one: (1 - m) R + m R'. Noise, delay and sparsity leave the best policy of
+the undiscounted return as it is and make it harder to find.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 
 import gymnasium
 import numpy as np
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Gt, Lt, MinLen
 
 from rlplastic.envs.copies import Array, GymCopies
 from rlplastic.envs.shifts import Shift
@@ -51,6 +51,39 @@ class Region(Shift):
         """The base reward where it counts, else 0."""
         below = observation[:, self.dimension] < self.threshold
         return np.where(below == (world == 1), reward, 0.0)
+
+
+@shift("side")
+@dataclass(frozen=True, kw_only=True)
+class Side(Shift):
+    """Pay only while the player is in one half of the frame. World 1: left; world 2: right.
+
+    World 0 pays everywhere, as the base environment does.
+
+    Attributes:
+        channel: The frame's channel that shows the player and nothing else.
+        outside: What a reward in the other half is multiplied by: 0 is lost, -1 costs as much.
+    """
+
+    on: ClassVar[str] = "reward"
+    worlds: ClassVar[int | None] = 3
+    mixes: ClassVar[bool] = True
+
+    channel: Annotated[int, Ge(0)] = 0
+    outside: Annotated[float, Ge(-1), Lt(1)] = 0.0
+
+    def check(self) -> None:
+        """The channel must exist."""
+        shape = self.base.observation_space.shape
+        if shape is None or len(shape) != 3 or self.channel >= shape[0]:
+            raise self.refuse(f"frames with a channel {self.channel}")
+
+    def reward(self, reward: Array, world: Array, observation: Array) -> Array:
+        """The base reward where it counts, else `outside` times it."""
+        columns = observation[:, self.channel].sum(axis=1, dtype=np.int64)
+        left, right = np.array_split(columns, 2, axis=1)
+        in_left = left.sum(axis=1) > right.sum(axis=1)
+        return np.where(in_left == (world == 1), reward, self.outside * reward)
 
 
 @shift("goal")

@@ -59,6 +59,7 @@ class Stream(VecEnv):
         clip_reward: Pay the learner the sign of the reward; the recorded returns are not clipped.
         notify: Tell the learner the world it acts in, as `rlplastic.envs.notice` says; which of
             them there are, if not those of the schedule.
+        reward_scale: What the learner is paid is divided by it; the recorded returns are not.
         ticks: Clock steps that one step of all copies takes, if not the number of copies.
         first_copy: Index of the first copy here, where others are stepped elsewhere.
         reset_key: What the seeds of resets are derived from, if not the stream's seed.
@@ -80,6 +81,7 @@ class Stream(VecEnv):
         boundary: Boundary = "truncate",
         clip_reward: bool = False,
         notify: bool | Sequence[int] = False,
+        reward_scale: float = 1.0,
         ticks: int | None = None,
         first_copy: int = 0,
         reset_key: tuple[int, ...] = (),
@@ -91,6 +93,7 @@ class Stream(VecEnv):
         self.stream_seed = seed
         self.boundary = boundary
         self.clip_reward = clip_reward
+        self.reward_scale = reward_scale
         self.ticks = base.num_copies if ticks is None else ticks
         self.first_copy = first_copy
         self.reset_key = reset_key or (seed,)
@@ -152,6 +155,7 @@ class Stream(VecEnv):
             reset_key=(self.stream_seed, world, seed, _EVALUATION),
             clip_reward=self.clip_reward,
             notify=False if self.notice is None else self.notice.worlds.tolist(),
+            reward_scale=self.reward_scale,
         )
 
     # The interface of VecEnv
@@ -194,7 +198,7 @@ class Stream(VecEnv):
             infos[copy] = self._close(
                 int(copy), finals[copy], step.terminated[copy], not ended[copy]
             )
-        learned = np.sign(paid) if self.clip_reward else paid
+        learned = (np.sign(paid) if self.clip_reward else paid) / self.reward_scale
         learned = self._through("target", learned, worlds, last=leave)
 
         if due:
@@ -266,14 +270,14 @@ class Stream(VecEnv):
         return [s for s in self.shifts if getattr(type(s), method) is not getattr(Shift, method)]
 
     def _through(
-        self, method: str, values: Array, worlds: Array, *more: Array, **call: Any
+        self, method: str, values: Array, worlds: Array, *more: Array, **moment: Any
     ) -> Array:
         """The values in the copies' worlds, or on the way there from the world before."""
-        after = self._changed(method, values, worlds, *more, **call)
+        after = self._changed(method, values, worlds, *more, **moment)
         if self._mix == 1.0 or not self._by_method[method]:
             return after
-        before = self._changed(method, values, np.full_like(worlds, self._before), *more, **call)
-        return _between(before, after, self._mix)
+        before = np.full_like(worlds, self._before)
+        return _between(self._changed(method, values, before, *more, **moment), after, self._mix)
 
     def _changed(
         self,

@@ -15,12 +15,12 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from rlplastic import locks, options, pool, progress, registry, store
+from rlplastic import locks, options, pool, progress, provenance, registry, store
 from rlplastic.cell import Cell
 from rlplastic.doctor import existing
 from rlplastic.errors import UsageError
@@ -75,7 +75,7 @@ def run(request: Request, folder: Path, *, fresh: bool, as_json: bool) -> int:
             f"this names {len(plan.tasks)}"
         )
     reg = options.reg_label(options.parse_reg(request.regs[0]))
-    agent = request.agents[0]
+    agent = next(iter(plan.protocol["period"]))
     arm = [c for c in plan.cells if (c.agent, c.reg, c.fresh) == (agent, reg, fresh)]
     plan = prepare(replace(plan, cells=arm), folder, request.device)
     (cell,) = plan.cells
@@ -228,10 +228,27 @@ def _summary(plan: Plan, left: Sequence[Cell], folder: Path, workers: int) -> st
     ]
     if not left:
         lines = lines[:1]
-    lines += [f"note: {note}" for note in plan.notes]
+    lines += [f"note: {note}" for note in (*plan.notes, *_other_versions(plan, folder))]
     if size > free:
         lines.append(f"note: the disk of {folder} has only {free / 1e6:,.0f} MB left")
     return "\n".join(lines)
+
+
+def _other_versions(plan: Plan, folder: Path) -> list[str]:
+    """What finished cells were made with, where it is not what the others will be made with."""
+    now, found = provenance.versions(), Counter[str]()
+    for cell in plan.cells:
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            header = json.loads((folder / cell.id / "header.json").read_text(encoding="utf-8"))
+            then = header["provenance"]["versions"]
+            if store.status_of(folder / cell.id) in store.FINISHED:
+                found.update(
+                    f"{name} {then.get(name)}" for name in now if then.get(name) != now[name]
+                )
+    return [
+        f"{count} finished cells were made with {there}, not {now[there.partition(' ')[0]]}"
+        for there, count in sorted(found.items())
+    ]
 
 
 def _cells(plan: Plan, folder: Path) -> str:

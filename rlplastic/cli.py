@@ -4,7 +4,7 @@
 exit   meaning
 =====  ==========================================================
 0      everything is done
-1      a cell failed or diverged; ``doctor`` found something
+1      a cell failed or diverged; ``doctor`` or ``check`` found something
 2      bad usage; nothing was written
 75     another process is running cells in this folder
 130    stopped by Ctrl-C (143: by SIGTERM); the same command goes on
@@ -25,6 +25,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import rlplastic
+from rlplastic import cli_offline
 from rlplastic.errors import UsageError
 from rlplastic.locks import Locked
 
@@ -38,13 +39,28 @@ app = typer.Typer(
 Env = Annotated[
     str,
     typer.Option(
-        "--env", "--env-id", help="Suite, Suite/PATTERN of tasks, or a suite's TOML file."
+        "--env",
+        "--env-id",
+        "--suite",
+        help="Suite, Suite/PATTERN of tasks, or a suite's TOML file.",
     ),
 ]
 Budget = Annotated[str, typer.Option(help="The suite's smoke, small or full.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda for images if there is one.")]
 Probes = Annotated[
-    str, typer.Option(help="default, or full: the costly probes too, around each shift.")
+    str,
+    typer.Option(
+        help="default, or full: the costly probes too, around each shift.  [default: the suite's]",
+        show_default=False,
+    ),
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of data for supervised streams (MNIST, ...); without one, embedded digits.",
+        envvar="RLPLASTIC_DATA",
+        show_default=False,
+    ),
 ]
 Out = Annotated[
     Path | None,
@@ -125,13 +141,13 @@ def bench(
     env: Env = "",
     agent: Annotated[
         list[str] | None,
-        typer.Option("--agent", "--algo", help="Agents: dqn,ppo.  [default: dqn]"),
+        typer.Option("--agent", "--algo", help="Agents: dqn,ppo.  [default: the suite's]"),
     ] = None,
     reg: Annotated[
         list[str] | None,
         typer.Option(
             help="Interventions: sam,sam:rho=0.1+l2; 'none' and the newborns run beside them.  "
-            "[default: sam]"
+            "[default: the suite's]"
         ),
     ] = None,
     budget: Budget = "small",
@@ -145,7 +161,8 @@ def bench(
         str, typer.Option(help="Cells at a time; auto: one a core.", envvar="RLPLASTIC_WORKERS")
     ] = "auto",
     device: Device = "cpu",
-    probes: Probes = "default",
+    probes: Probes = "",
+    data_dir: DataDir = None,
     out: Out = None,
     settings: Settings = None,
     plugin: Plugins = None,
@@ -174,9 +191,10 @@ def bench(
     from rlplastic.pool import Limits
 
     _add_plugins(plugin)
+    _use_data(data_dir)
     request = Request(
-        agents=_words(agent, "dqn", "--agent"),
-        regs=_words(reg, "sam", "--reg"),
+        agents=_words(agent, "--agent"),
+        regs=_words(reg, "--reg"),
         env=_env(env),
         budget=budget,
         seeds=_seeds(seeds),
@@ -200,7 +218,12 @@ def bench(
 @app.command()
 def run(
     env: Env = "",
-    agent: Annotated[str, typer.Option("--agent", "--algo", help="Agent.")] = "dqn",
+    agent: Annotated[
+        str,
+        typer.Option(
+            "--agent", "--algo", help="Agent.  [default: the suite's]", show_default=False
+        ),
+    ] = "",
     reg: Annotated[str, typer.Option(help="Intervention, as sam:rho=0.1.")] = "none",
     seed: Annotated[int, typer.Option(min=0, help="Index of the repetition.")] = 0,
     fresh: Annotated[
@@ -208,7 +231,8 @@ def run(
     ] = False,
     budget: Budget = "small",
     device: Device = "cpu",
-    probes: Probes = "default",
+    probes: Probes = "",
+    data_dir: DataDir = None,
     out: Out = None,
     settings: Settings = None,
     plugin: Plugins = None,
@@ -225,8 +249,9 @@ def run(
     from rlplastic.plan import Request
 
     _add_plugins(plugin)
+    _use_data(data_dir)
     request = Request(
-        agents=[agent],
+        agents=[agent] if agent else [],
         regs=[reg],
         env=_env(env),
         budget=budget,
@@ -311,6 +336,10 @@ def compare(
     print(show_comparison(first, second))
 
 
+app.command()(cli_offline.watch)
+app.command("import")(cli_offline.import_)
+
+
 @app.command()
 def doctor(
     out: Annotated[
@@ -329,12 +358,60 @@ def doctor(
     raise SystemExit(int(broken))
 
 
+@app.command()
+def check(
+    env: Annotated[
+        str,
+        typer.Argument(
+            help="Suite, Suite/PATTERN, a suite's TOML file, a registered id, or a Python file of "
+            "one's own shifts.",
+            show_default=False,
+        ),
+    ] = "",
+    plugin: Plugins = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Play less of everything.")] = False,
+) -> None:
+    """Check that tasks, or shifts of one's own, keep what streams promise.
+
+    \b
+    rlplastic check Control-Shifted/CartPole-observation
+    rlplastic check --plugin my_shift.py
+    """  # noqa: D301
+    from rlplastic.envs.check import show
+
+    raise SystemExit(int(show(_own(env, plugin), quick=quick) > 0))
+
+
+@app.command()
+def preview(
+    env: Annotated[str, typer.Argument(help="As for check.", show_default=False)] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A .png file, or a folder.  [default: here]", show_default=False),
+    ] = None,
+    phases: Annotated[int, typer.Option(min=1, max=12, help="Phases to show.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Of worlds, resets and actions.")] = 0,
+    gif: Annotated[bool, typer.Option("--gif", help="An animation too.")] = False,
+    plugin: Plugins = None,
+) -> None:
+    """Draw what the agent sees and is paid in each phase of a task.
+
+    \b
+    rlplastic preview Atari-Shifted/Gopher-observation --gif
+    """  # noqa: D301
+    from rlplastic import preview as work
+
+    env = _own(env, plugin)
+    for path in work.preview(env, out=out, phases=phases, seed=seed, gif=gif):
+        print(path)
+
+
 # -- parsing ---------------------------------------------------------------------------------
 
 
-def _words(values: list[str] | None, default: str, option: str) -> list[str]:
+def _words(values: list[str] | None, option: str) -> list[str]:
     """Words separated by commas, in one option or in several."""
-    words = [word.strip() for value in values or [default] for word in value.split(",")]
+    words = [word.strip() for value in values or [] for word in value.split(",")]
     if not all(words):
         raise UsageError(f"{option} {','.join(values or [])!r}: an empty name between commas")
     return words
@@ -380,14 +457,30 @@ def _device(text: str) -> str:
 
 
 def _probes(text: str) -> str:
-    if text not in ("default", "full"):
+    if text not in ("", "default", "full"):
         raise UsageError(f"--probes {text!r}: write default or full")
     return text
+
+
+def _use_data(folder: Path | None) -> None:
+    """Tell this process and its workers where data are; no part of what is run, only of where."""
+    if folder is None:
+        return
+    if not folder.is_dir():
+        raise UsageError(f"--data-dir {str(folder)!r}: there is no such folder")
+    os.environ["RLPLASTIC_DATA"] = str(folder.resolve())
 
 
 def _default_out(env: str, budget: str) -> Path:
     suite = Path(env.partition(".toml")[0]).name if ".toml" in env else env.partition("/")[0]
     return Path("results") / f"{suite}-{budget}"
+
+
+def _own(env: str, plugins: list[Path] | None) -> str:
+    """The name to look for once the plugins are known, of which a Python file is one."""
+    own = [Path(env)] if env.endswith(".py") else []
+    _add_plugins([*(plugins or []), *own])
+    return "" if own else env
 
 
 def _add_plugins(paths: list[Path] | None) -> None:

@@ -7,7 +7,9 @@ it. The plan is held only while it is read and written.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -63,17 +65,18 @@ def let_go(guard: FileLock, *, finished: bool) -> None:
 
 def is_claimed(folder: Path, cell: str) -> bool:
     """True if a process is running the cell now; writes nothing."""
-    path = _place(folder, cell)
-    if not path.exists():
+    try:  # read only and shared: neither the file nor its times change
+        descriptor = os.open(_place(folder, cell), os.O_RDONLY)
+    except OSError:  # nobody's, or a folder that may not be read
         return False
-    guard = FileLock(path)
     try:
-        guard.acquire(timeout=0)
-    except Timeout:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    except (OSError, NotImplementedError):  # a folder that may only be read
+    except OSError:  # a file system without locks
         return False
-    guard.release()
+    finally:
+        os.close(descriptor)
     return False
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -23,14 +23,14 @@ class Request:
     """What the user asked for, as written.
 
     Attributes:
-        agents: Names of agents.
-        regs: Interventions, as ``sam:rho=0.1``.
+        agents: Names of agents; empty: the suite's.
+        regs: Interventions, as ``sam:rho=0.1``; empty: the suite's.
         env: Suite, or suite/pattern of tasks.
         budget: Name of the suite's budget.
         seeds: Seed indices; empty: the budget's.
         settings: ``agent.key=value`` overrides.
         device: Torch device.
-        probes: ``full``, or ``default``: the cheap ones.
+        probes: ``full``, or ``default``: the cheap ones; empty: the suite's.
     """
 
     agents: Sequence[str]
@@ -40,7 +40,7 @@ class Request:
     seeds: Sequence[int] = ()
     settings: Sequence[str] = ()
     device: str = "cpu"
-    probes: str = "default"
+    probes: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +88,14 @@ def make_plan(request: Request) -> Plan:
     Raises:
         UsageError: anything in the request or the suite that cannot be run as written.
     """
-    suite_name, pattern = _split(request.env)
+    suite_name, pattern = split(request.env)
     suite = load_suite(suite_name)
+    request = replace(
+        request,
+        agents=request.agents or suite.bench.agents,
+        regs=request.regs or suite.bench.regs,
+        probes=request.probes or suite.bench.probes,
+    )
     if request.budget not in suite.budgets:
         raise unknown(f"budget of {suite.name}", request.budget, suite.budgets)
     budget = suite.budgets[request.budget]
@@ -130,11 +136,11 @@ def make_plan(request: Request) -> Plan:
         tasks={name: _constants(task) for name, task in tasks.items()},
         cells=cells,
         speed=suite.speed,
-        notes=notes(budget, tasks, agents, seeds),
+        notes=notes(budget, tasks, agents, seeds) + _data_notes(tasks),
     )
 
 
-def _split(env: str) -> tuple[str, str]:
+def split(env: str) -> tuple[str, str]:
     """Suite and pattern of ``Suite/pattern`` or ``path/to/suite.toml/pattern``."""
     path, toml, pattern = env.partition(".toml")
     if toml and pattern[:1] in ("", "/"):
@@ -189,7 +195,7 @@ def _parts(
     config = options.make(registry.load("agent", agent), values, f"agent {agent!r}")
     hyperparameters = options.spec_of(config)
     hyperparameters.pop("name")
-    schedule = full_schedule(task.schedule, period, budget.phases)
+    schedule = full_schedule(task.schedule, period, budget.phases_of(task))
     if worlds:
         schedule = {"name": "list", "period": period, "worlds": worlds}
     refuse_misfit(f"suite {suite.name!r}, task {name!r}", agent, config, schedule)
@@ -197,13 +203,14 @@ def _parts(
     used += [("shift", shift) for shift in task.shifts]
     names = [("agent", agent), *((kind, str(spec["name"])) for kind, spec in used)]
     return {
-        "stream": _stream(suite, name, task, schedule),
+        "stream": stream_spec(suite, name, task, schedule),
         "hyperparameters": hyperparameters,
         "sources": registry.outside(names),
     }
 
 
-def _stream(suite: Suite, name: str, task: Task, schedule: Mapping[str, Any]) -> dict[str, Any]:
+def stream_spec(suite: Suite, name: str, task: Task, schedule: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that a stream is made from, every option filled in: `Cell.stream`."""
     where = f"suite {suite.name!r}, task {name!r}"
     full = [("environment", task.base), ("schedule", schedule)]
     resolved = {kind: options.spec_of(options.build(kind, spec, where)) for kind, spec in full}
@@ -214,7 +221,13 @@ def _stream(suite: Suite, name: str, task: Task, schedule: Mapping[str, Any]) ->
         "boundary": suite.boundary,
         "clip_reward": suite.clip_reward,
         **({"notify": True} if task.notify else {}),
+        **_scaling(suite),
     }
+
+
+def _scaling(suite: Suite) -> dict[str, float]:
+    """Nothing where rewards are not scaled, so that such a cell's identity stays what it was."""
+    return {} if suite.reward_scale == 1.0 else {"reward_scale": suite.reward_scale}
 
 
 def _random_cells(
@@ -232,7 +245,7 @@ def _random_cells(
         raise UsageError(f"suite {suite.name!r}: every budget needs a period for 'random'")
     period = max(budget.period.values())
     where = f"suite {suite.name!r}, task {name!r}"
-    spec = full_schedule(task.schedule, period, budget.phases)
+    spec = full_schedule(task.schedule, period, budget.phases_of(task))
     shifts = [registry.load("shift", shift["name"]) for shift in task.shifts]
     seen = [shift for shift in shifts if shift.on not in ("observation", "target")]
     schedule = bound(options.build("schedule", spec, where), 0)  # worlds are none of the seed's
@@ -293,6 +306,8 @@ def _protocol(
         "replay": suite.replay,
         "boundary": suite.boundary,
         "clip_reward": suite.clip_reward,
+        **_scaling(suite),
+        **({"metric": suite.metric} if suite.metric else {}),
         "phases": budget.phases,
         "period": {agent: budget.period[agent] for agent in request.agents},
         "settings": {agent: settings.get(agent, {}) for agent in request.agents},
@@ -301,11 +316,22 @@ def _protocol(
     }
 
 
+def _data_notes(tasks: Mapping[str, Task]) -> list[str]:
+    """What the base environments have to say of the data that they show, each thing once."""
+    bases = [options.build("environment", task.base, name) for name, task in tasks.items()]
+    return list(dict.fromkeys(note for base in bases if (note := getattr(base, "note", ""))))
+
+
 def _constants(task: Task) -> dict[str, Any]:
+    base = options.build("environment", task.base, "a task's base")
+    iteration = getattr(base, "iteration", None)  # a published protocol's own
+    data = {"data": base.title} if hasattr(base, "title") else {}
     return {
+        **({} if iteration is None else {"iteration": iteration}),
         "base": " ".join(str(value) for value in task.base.values()),
+        **data,
         "track": task.track,
-        "time_limit": registry.load("environment", task.base["name"]).time_limit,
+        "time_limit": base.time_limit,
         "normalise": asdict(task.normalise),
         "random": task.random,
         "reference": task.reference,

@@ -1,9 +1,4 @@
-"""Figures of a report, as SVG text that takes its colours from the page around it.
-
-Each panel is one small figure: the page lays them out, so they stay legible on a phone. Text stays
-text. Ink is ``currentColor`` and every hue a CSS variable with the hue as its fallback, so that one
-file serves light and dark. matplotlib is imported on first use: a report of an empty folder, and
-everything else in the package, does without.
+"""Figures of a report, each one small panel: the page lays them out, so they fit a phone.
 
 One colour an intervention everywhere, from the palette of Okabe & Ito (2008), which all common
 kinds of colour vision tell apart; ``none`` is grey, newborns are dashed, random is dotted, arms
@@ -12,61 +7,21 @@ that are told of the shift (oracles) have hollow markers and a dash-dotted line.
 
 from __future__ import annotations
 
-import html
-import io
-import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rlplastic.aggregate import Estimate, mean_band
+from rlplastic.canvas import GREY, INK, OKABE_ITO, PANEL, panel, to_svg
+from rlplastic.hover import Slice, columns, places
+from rlplastic.metrics.summary import show
 from rlplastic.record import FloatArray
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-INK, FAINT = "#010203", "#040506"  # stand-ins, replaced by CSS in `_svg`
-GREY = "#7f7f7f"
-OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442")
 MARKERS = "osD^vP*"
 SEED = 0
-PANEL = (3.5, 2.3)  # inches
-
-SETTINGS: dict[str, Any] = {
-    "svg.hashsalt": "rlplastic",
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": FAINT,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": FAINT,
-    "grid.linewidth": 0.5,
-    "grid.alpha": 0.6,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "font.family": "DejaVu Sans",
-    "font.size": 7.5,
-    "axes.titlesize": 8,
-    "axes.labelsize": 7.5,
-    "legend.fontsize": 7,
-    "legend.frameon": False,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "lines.linewidth": 1.5,
-    "lines.solid_capstyle": "round",
-}
+WIDE = 4.6  # inches, of a panel that shows a whole life
+STEPS = 20  # columns of a step function
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +73,29 @@ def styles(regs: Sequence[str], oracles: Sequence[str] = ()) -> dict[str, Style]
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """One line of a panel with its interval at each position.
+
+    Attributes:
+        label: Name in the legend.
+        style: How it is drawn.
+        x: Positions.
+        center: Values.
+        low: Lower ends; NaN where there is no interval.
+        high: Upper ends.
+        newborn: Whether to dash it.
+    """
+
+    label: str
+    style: Style
+    x: FloatArray
+    center: FloatArray
+    low: FloatArray
+    high: FloatArray
+    newborn: bool = False
+
+
 def lines(
     name: str,
     title: str,
@@ -129,13 +107,47 @@ def lines(
     marked: bool = False,
 ) -> str:
     """Mean over seeds of each series, with a band of 95 % bootstrap intervals of that mean."""
-    with _panel(title, x_label, y_label) as axes:
-        for one in series:
-            center, low, high = mean_band(one.values, np.random.default_rng(SEED))
+    bands = []
+    for one in series:
+        center, low, high = mean_band(one.values, np.random.default_rng(SEED))
+        if len(one.values) < 2:
+            low = high = np.full_like(center, np.nan)
+        bands.append(
+            Band(
+                label=one.label,
+                style=one.style,
+                x=one.x,
+                center=center,
+                low=low,
+                high=high,
+                newborn=one.newborn,
+            )
+        )
+    return curves(
+        name, title, bands, x_label=x_label, y_label=y_label, random=random, marked=marked
+    )
+
+
+def curves(
+    name: str,
+    title: str,
+    bands: Sequence[Band],
+    *,
+    x_label: str,
+    y_label: str,
+    random: float | None = None,
+    marked: bool = False,
+    shifts: int = 0,
+) -> str:
+    """Lines with bands; of a whole life, over phases, `shifts` are marked at 1, 2, ..."""
+    with panel(title, x_label, y_label, width=WIDE if shifts else PANEL[0]) as axes:
+        for shift in range(1, shifts + 1):
+            axes.axvline(shift, color=INK, linewidth=0.6, alpha=0.35)
+        for one in bands:
             alone = len(one.x) == 1  # a line of one point would not be seen
             axes.plot(
                 one.x,
-                center,
+                one.center,
                 color=one.style.color,
                 linestyle=(0, (3, 2)) if one.newborn else one.style.line,
                 marker=one.style.marker if alone or (marked and not one.newborn) else None,
@@ -143,16 +155,36 @@ def lines(
                 markerfacecolor="none" if one.newborn else one.style.face,
                 label=one.label,
             )
+            if np.isnan(one.low).any():
+                continue
             if alone:
-                axes.vlines(one.x, low, high, color=one.style.color, alpha=0.4)
-            elif len(one.values) > 1:
-                axes.fill_between(one.x, low, high, color=one.style.color, alpha=0.16, linewidth=0)
+                axes.vlines(one.x, one.low, one.high, color=one.style.color, alpha=0.4)
+            else:
+                axes.fill_between(
+                    one.x, one.low, one.high, color=one.style.color, alpha=0.16, linewidth=0
+                )
         if random is not None:
             axes.axhline(random, color=INK, linewidth=1, linestyle=":", label="random")
-        if marked:
+        if marked or shifts:
             axes.locator_params(axis="x", integer=True)
         axes.margins(x=0.02)
-        return _svg(axes, name, f"{title}: {y_label} over {x_label}")
+        return to_svg(axes, name, f"{title}: {y_label} over {x_label}", _columns(bands, x_label))
+
+
+def _columns(bands: Sequence[Band], x_label: str) -> list[Slice]:
+    """What all lines are at a position, for the positions of the longest of them."""
+    x = max((band.x for band in bands), key=len, default=np.empty(0))
+    kept = x[places(len(x))] if len(x) else x
+    texts = []
+    for position in kept:
+        said = [f"{x_label}: {position:,.4g}"]
+        for band in bands:
+            (at,) = np.nonzero(band.x == position)
+            if at.size:
+                center, low, high = (float(y[at[0]]) for y in (band.center, band.low, band.high))
+                said.append(f"{band.label}: {show(Estimate(point=center, low=low, high=high))}")
+        texts.append("\n".join(said))
+    return columns(kept, texts) if texts else []
 
 
 def intervals(
@@ -164,7 +196,7 @@ def intervals(
     at: float,
 ) -> str:
     """One estimate a row with its 95 % interval, and a line at the value that means `no change`."""
-    with _panel(title, x_label, height=0.75 + 0.27 * len(rows)) as axes:
+    with panel(title, x_label, height=0.75 + 0.27 * len(rows)) as axes:
         for place, (estimate, style) in enumerate(reversed(list(rows.values()))):
             if not np.isnan(estimate.low):
                 ends = [estimate.low, estimate.high]
@@ -182,7 +214,12 @@ def intervals(
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)
-        return _svg(axes, name, f"{title}: {x_label}")
+        said = [f"{label}: {show(estimate)}" for label, (estimate, _) in rows.items()]
+        tips = [
+            Slice(low=place - 0.5, high=place + 0.5, text=text, upright=False)
+            for place, text in enumerate(reversed(said))
+        ]
+        return to_svg(axes, name, f"{title}: {x_label}", tips)
 
 
 def steps(
@@ -194,56 +231,25 @@ def steps(
     y_label: str,
 ) -> str:
     """Step functions on [0, 1], as (x, y, low, high, style), with the band from low to high."""
-    with _panel(title, x_label, y_label) as axes:
+    with panel(title, x_label, y_label) as axes:
         for label, (x, y, low, high, style) in rows.items():
             axes.step(x, y, where="post", color=style.color, label=label, linestyle=style.line)
             axes.fill_between(x, low, high, step="post", color=style.color, alpha=0.16, linewidth=0)
         axes.set_ylim(0, 1.02)
         axes.margins(x=0.01)
-        return _svg(axes, name, f"{title}: {y_label} over {x_label}")
+        x = np.linspace(axes.get_xlim()[0], axes.get_xlim()[1], STEPS + 1)[1:]
+        texts = [_stepped(rows, position, x_label) for position in x]
+        return to_svg(axes, name, f"{title}: {y_label} over {x_label}", columns(x, texts))
 
 
-@contextmanager
-def _panel(title: str, x_label: str, y_label: str = "", height: float = PANEL[1]) -> Iterator[Axes]:
-    from matplotlib import style
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    # From matplotlib's defaults, so that a user's matplotlibrc changes no byte.
-    with style.context(["default", SETTINGS]):
-        figure = Figure(figsize=(PANEL[0], height), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.subplots()
-        axes.set(xlabel=x_label, ylabel=y_label)
-        axes.set_title(title, loc="left", fontweight="bold")
-        yield axes
-
-
-def _svg(axes: Axes, name: str, label: str) -> str:
-    """The figure as an SVG element that can stand inside a page beside others."""
-    figure: Any = axes.figure
-    handles, labels = axes.get_legend_handles_labels()
-    if len(labels) > 1:  # below the axes, where it can cover no data
-        columns = min(len(labels), max(1, 45 // (max(map(len, labels)) + 3)))
-        extra = -(-len(labels) // columns) - 2  # the panel has room for two rows
-        figure.set_figheight(figure.get_figheight() + 0.14 * max(0, extra))
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
-    buffer = io.StringIO()
-    with warnings.catch_warnings():
-        # Text stays text: a glyph that this font lacks is drawn with the reader's.
-        warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)
-    text = re.sub(r"font-family: [^;\"]*; ", "", text)
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r"\s*\n\s*", " ", text).replace("> <", "><")
-    # Names inside one page must differ between its figures.
-    text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
-    text = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', text)
-    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", text)
-    text = text.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
-    for hue in (*OKABE_ITO, GREY):
-        text = text.replace(hue, f"var(--hue-{hue[1:]}, {hue})")
-    return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)
+def _stepped(
+    rows: Mapping[str, tuple[FloatArray, FloatArray, FloatArray, FloatArray, Style]],
+    position: float,
+    x_label: str,
+) -> str:
+    """What every step function is at a position."""
+    said = [f"{x_label}: {position:.2f}"]
+    for label, (x, y, low, high, _) in rows.items():
+        at = max(0, int(np.searchsorted(x, position, side="right")) - 1)
+        said.append(f"{label}: {y[at]:.0%} [{low[at]:.0%}, {high[at]:.0%}]")
+    return "\n".join(said)

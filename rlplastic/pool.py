@@ -21,39 +21,21 @@ nothing.
 
 from __future__ import annotations
 
-import faulthandler
-import hashlib
-import multiprocessing
-import multiprocessing.forkserver
-import multiprocessing.resource_tracker
 import os
-import signal
-import sys
-import threading
 import time
-import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import BaseContext
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from rlplastic import locks, provenance, registry, store
+from rlplastic import locks, provenance, store
 from rlplastic.cell import Cell
 from rlplastic.progress import Display
+from rlplastic.worker import TAKEN, Worker, context_of_workers, kill
 
-ONE_THREAD = dict.fromkeys(
-    ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
-)
-PATIENCE = 2.0  # seconds for what has been killed to be gone
 ELSEWHERE = 1.0  # seconds between looks at the cells that another process is running
-TAKEN = "taken"
-TAIL = 4000  # characters of a failed worker's output that are kept
 
 
 def usable_cores() -> int:
@@ -109,7 +91,7 @@ def run_cells(
             crew.fill(workers)
             crew.listen()
     except BaseException:
-        _kill(crew.running)
+        kill(crew.running)
         raise
     return {cell.id: store.status_of(folder / cell.id) for cell in cells}
 
@@ -129,7 +111,7 @@ class Crew:
         self._looked = 0.0
         if cells:
             self._source = _source()
-            self._context = _context()
+            self._context = context_of_workers()
 
     @property
     def busy(self) -> bool:
@@ -203,109 +185,6 @@ class Crew:
                 self._waiting.append(cell)
 
 
-class Worker:
-    """The parent's side of one cell's process."""
-
-    def __init__(
-        self,
-        context: BaseContext,
-        cell: Cell,
-        folder: Path,
-        source: dict[str, Any],
-        seconds: float | None,
-    ) -> None:
-        self.cell = cell
-        self.path = folder / cell.id
-        self.seconds = seconds
-        self.taken = False
-        self.output = b""
-        self.failure: dict[str, str] = {}
-        self._messages, messages = context.Pipe(duplex=False)
-        self._printed, printed = context.Pipe(duplex=False)
-        self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-            target=_work, args=(cell, folder, source, messages, printed), name=cell.id, daemon=True
-        )
-        _start(self.process, context)
-        self._deadline = None if seconds is None else time.monotonic() + seconds
-        messages.close()
-        printed.close()
-        self._open: list[Any] = [self._messages, self._printed]
-
-    @property
-    def channels(self) -> list[Any]:
-        """What becomes ready when the worker says something or ends."""
-        return [self.process.sentinel, *self._open]
-
-    @property
-    def time_left(self) -> float | None:
-        """Seconds until it is ended; None if it may take any time."""
-        return None if self._deadline is None else self._deadline - time.monotonic()
-
-    def watch_time(self) -> None:
-        """End it if its time is over."""
-        if self.time_left is not None and self.time_left <= 0 and self.process.is_alive():
-            self.failure = {"reason": f"no end within {self.seconds:g} s (--cell-timeout)"}
-            self._deadline = None
-            self.process.kill()
-
-    def listen(self) -> Iterator[dict[str, Any]]:
-        """The next message of progress, if there is one; never blocks."""
-        for channel in wait(self._open, timeout=0):
-            try:
-                if channel is self._printed:
-                    self._print(os.read(self._printed.fileno(), 65536))
-                    continue
-                message = self._messages.recv()
-            except (EOFError, OSError):  # closed, or killed in the middle of a message
-                self._open.remove(channel)
-                continue
-            if "failure" in message:
-                self.failure = message["failure"]
-            elif "taken" in message:
-                self.taken = True
-            else:
-                yield message
-
-    def tell(self, display: Display, message: dict[str, Any]) -> None:
-        """Pass a message of progress on."""
-        if "note" in message:
-            display.noted(self.cell, message["note"])
-        else:
-            display.moved(self.cell, **message)
-
-    def _print(self, text: bytes) -> None:
-        if not text:
-            raise EOFError
-        self.output = (self.output + text)[-TAIL:]
-
-    def end(self) -> tuple[str, str]:
-        """How the cell of a process that has ended did end, and why; records a failure."""
-        code = self.process.exitcode or 0
-        # Closing ends the worker even if it was its fork server that died. When it is gone, both
-        # channels have come to their ends (unless a process that it started holds one).
-        self.process.close()
-        while self._open and wait(self._open, timeout=PATIENCE):
-            deque(self.listen(), maxlen=0)
-        self._messages.close()
-        self._printed.close()
-        status, reason = store.status_of(self.path), ""
-        if self.taken and status not in store.FINISHED:
-            return TAKEN, reason
-        if status not in store.FINISHED:
-            status, reason = "failed", self.failure.get("reason") or _death(code)
-            output = self.output.decode(errors="replace")
-            store.write_failure(self.path, reason, output + self.failure.get("traceback", ""))
-        return status, reason
-
-
-def _death(code: int) -> str:
-    """What the exit code of a process that said nothing tells."""
-    if code >= 0:
-        return f"exit code {code}"
-    known = -code in set(signal.Signals)
-    return f"killed by signal {-code}" + (f" ({signal.Signals(-code).name})" if known else "")
-
-
 def _source() -> dict[str, Any]:
     """Where the results come from: the same for all cells of a call."""
     return {
@@ -315,127 +194,3 @@ def _source() -> dict[str, Any]:
         "git": provenance.commit(),
         "machine": provenance.machine(),
     }
-
-
-def _context() -> BaseContext:
-    """How workers are started."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    # Everything of ours that planning has imported, so that a running plan does not change when
-    # a file is edited. Plugins are read by each worker, and their digest is in the header.
-    ours = [name for name in sys.modules if name.startswith("rlplastic.")]
-    context = multiprocessing.get_context("forkserver")
-    # Torch imports its compiler with the first optimizer: 1.5 s that every cell would spend.
-    context.set_forkserver_preload(["rlplastic.runner", "torch._dynamo", *sorted(ours)])
-    return context
-
-
-def _start(process: BaseProcess, context: BaseContext) -> None:
-    if context.get_start_method() != "forkserver":
-        with _inherited():
-            process.start()
-        return
-    multiprocessing.resource_tracker.ensure_running()  # first, as it unblocks Ctrl-C
-    for _ in range(3):
-        with _inherited():
-            multiprocessing.forkserver.ensure_running()
-        try:
-            process.start()  # waits for the server's imports, where Ctrl-C must get through
-            return
-        except (EOFError, ConnectionError):
-            time.sleep(0.1)  # it has been killed just now; the next call notices
-    raise OSError("no worker can be started: the fork server ends at once")
-
-
-def _kill(workers: Sequence[Worker]) -> None:
-    """End workers and fork server; what they have not finished goes on at its last checkpoint."""
-    for worker in workers:
-        worker.process.kill()
-    end = time.monotonic() + PATIENCE
-    for worker in workers:
-        worker.process.join(timeout=max(0.0, end - time.monotonic()))
-    # Busy with its imports, the server would not see for seconds that nobody needs it any more.
-    # It has no public handle; without this one it leaves a little later.
-    server = getattr(multiprocessing.forkserver, "_forkserver", None)
-    pid = getattr(server, "_forkserver_pid", None)
-    if pid is not None:
-        os.kill(pid, signal.SIGKILL)
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # its status is left to its owner
-
-
-@contextmanager
-def _inherited() -> Iterator[None]:
-    """What a process started inside is born with: one thread a library, and deaf to Ctrl-C.
-
-    Ctrl-C reaches every process of a terminal; the parent alone answers it. Blocked signals stay
-    blocked in children and in what they execute, so there is no moment at which it gets through.
-    """
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-# -- in the worker ---------------------------------------------------------------------------
-
-
-def _work(
-    cell: Cell, folder: Path, source: dict[str, Any], messages: Connection, printed: Connection
-) -> None:
-    """Run one cell; an exception goes to the parent, since it alone records failures.
-
-    The claim is this process's, not the parent's: it ends when nobody writes any more.
-    """
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    for descriptor in (1, 2):
-        os.dup2(printed.fileno(), descriptor)
-    faulthandler.enable(file=2)
-    path = folder / cell.id
-    try:
-        guard = locks.claim(folder, cell.id)
-        if guard is None or store.status_of(path) in store.FINISHED:
-            messages.send({"taken": True})
-            return
-        _run(cell, path, source, messages.send)
-        locks.let_go(guard, finished=True)
-    except BaseException as error:
-        first = str(error).strip().partition("\n")[0]
-        reason = f"{type(error).__name__}: {first}" if first else type(error).__name__
-        messages.send({"failure": {"reason": reason, "traceback": traceback.format_exc()}})
-
-
-def _leave_with_parent() -> None:
-    """End this process when its parent ends, even if that was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()  # its sentinel is a pipe whose other end the parent alone holds
-    os._exit(1)
-
-
-def _run(
-    cell: Cell, path: Path, source: dict[str, Any], tell: Callable[[dict[str, Any]], None]
-) -> None:
-    from rlplastic import runner  # heavy; the fork server has it already
-
-    for file in cell.plugins:
-        registry.add_plugin(file)
-    header = {
-        "oracle": runner.build_interventions(cell).oracle,
-        "provenance": {
-            **source,
-            "plugins": {
-                file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in cell.plugins
-            },
-            "started": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        },
-        "runtime": cell.runtime,
-    }
-    runner.run_cell(cell, store.CellFolder(path), header, tell)

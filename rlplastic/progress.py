@@ -38,10 +38,13 @@ def display_for(
     cells: Sequence[Cell], stream: TextIO, *, quiet: bool = False
 ) -> AbstractContextManager[Display]:
     """The display that fits a stream: live on a terminal that can, else one line a cell."""
+    return Lines(cells, stream) if quiet or not can_be_live(stream) else Live(cells, stream)
+
+
+def can_be_live(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that can show what changes."""
     dumb = os.environ.get("TERM", "") in ("", "dumb") or bool(os.environ.get("NO_COLOR"))
-    if quiet or dumb or not stream.isatty():
-        return Lines(cells, stream)
-    return Live(cells, stream)
+    return not dumb and stream.isatty()
 
 
 def duration(seconds: float) -> str:

@@ -13,7 +13,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("rlplastic", "torch", "stable-baselines3", "gymnasium", "ale-py", "numpy", "rliable")
+PACKAGES = (
+    "rlplastic",
+    "torch",
+    "stable-baselines3",
+    "gymnasium",
+    "ale-py",
+    "scikit-learn",
+    "numpy",
+    "rliable",
+)
 
 
 def versions() -> dict[str, str]:

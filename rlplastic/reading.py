@@ -19,6 +19,7 @@ from rlplastic.record import FINISHED, Episodes, Phase, Probe, Record, Results, 
 
 DECODER = json.JSONDecoder(parse_constant=lambda word: float(f"not a number: {word}"))
 CASTS: dict[Any, Callable[[Any], Any]] = {"int": int, "float": float, "str": str}
+LARGEST_ROWS = 2**30  # bytes of a record; twenty phases of the shortest episodes have 30 MB
 LARGEST_JSON = 64 * 2**20  # bytes of a plan, header or end marker; a real plan has a few MB
 
 
@@ -112,12 +113,16 @@ def _headers(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _read_cell(path: Path, name: str, header: dict[str, Any]) -> Record:
     status, reason, facts = _ending(path)
-    content = _bytes(path / "rows.jsonl")
+    try:
+        content, timing = _bytes(path / "rows.jsonl"), _bytes(path / "timing.jsonl")
+    except ValueError as error:
+        fault = str(error)
+        return Record(id=name, cell=header["cell"], header=header, status="damaged", reason=fault)
     rows, torn = _rows(content)
     if status in FINISHED:
         fault = _fault(content, len(rows), torn, facts)
         status, reason = ("damaged", fault) if fault else (status, reason)
-    timing, _ = _rows(_bytes(path / "timing.jsonl"))
+    clock, _ = _rows(timing)
     try:
         episodes = Episodes.of(row for row in rows if row.get("kind") == "episode")
         if not np.isfinite(episodes.returns).all():
@@ -135,8 +140,8 @@ def _read_cell(path: Path, name: str, header: dict[str, Any]) -> Record:
             layout=_layout(header),
             probes=tuple(probe for probe in probes if math.isfinite(probe.value)),
             ended=(int(facts["phase"]), int(facts["step"])) if status == "diverged" else None,
-            seconds=math.fsum(row.get("seconds", 0.0) for row in timing),
-            steps=sum(int(row.get("steps", 0)) for row in timing),
+            seconds=math.fsum(row.get("seconds", 0.0) for row in clock),
+            steps=sum(int(row.get("steps", 0)) for row in clock),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         fault = f"a row does not hold what it should: {error!r}"
@@ -169,6 +174,8 @@ def _ending(path: Path) -> tuple[str, str, dict[str, Any]]:
 
 def _bytes(path: Path) -> bytes:
     try:
+        if path.stat().st_size > LARGEST_ROWS:
+            raise ValueError(f"{path.name} is larger than {LARGEST_ROWS >> 20} MB")
         return path.read_bytes()
     except FileNotFoundError:  # not begun, or begun anew while we read
         return b""

@@ -1,4 +1,4 @@
-"""The report of a results folder: report.html, report.md and results.csv.
+"""The report of a results folder: report.html, report.md, results.csv and TensorBoard's files.
 
 A view of records and nothing more: the same folder gives the same bytes, on any day and machine
 with the same packages. The HTML is one file without script, network or outside style, so it can be
@@ -17,7 +17,7 @@ from typing import Any
 
 import jinja2
 
-from rlplastic import export, plots, store
+from rlplastic import export, plots, store, tensorboard
 from rlplastic.metrics import interaction, panels, predict, tables
 from rlplastic.metrics.study import REFERENCE, Study
 from rlplastic.metrics.summary import Arm, Score, Summary, plain, show, summarise
@@ -29,7 +29,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_report(folder: Path, figures: Path | None = None, tables_to: Path | None = None) -> Path:
-    """Write report.html, report.md and results.csv into a results folder.
+    """Write report.html, report.md, results.csv and tensorboard/ into a results folder.
 
     Args:
         folder: A folder with a plan.json; its cells may be unfinished.
@@ -46,6 +46,8 @@ def write_report(folder: Path, figures: Path | None = None, tables_to: Path | No
     context = _context(study)
     store.write_text(folder / "results.csv", _csv(tables.tidy(study)))
     store.write_text(folder / "report.md", _template("report.md", escape=False).render(context))
+    summaries = [agent["summary"] for agent in context["agents"]]
+    store.write_events(folder / "tensorboard", tensorboard.event_files(study, summaries))
     html = _template("report.html", escape=True).render(context)
     if figures is not None:
         for name, svg in _figures(context).items():
@@ -59,32 +61,40 @@ def write_report(folder: Path, figures: Path | None = None, tables_to: Path | No
 def _context(study: Study) -> dict[str, Any]:
     plan = study.results.plan
     headers = [record.header for record in study.records.values() if record.header]
+    looks = _looks(study)
     return {
         "name": str(plan.get("name", study.results.folder.name)),
         "plan": plan,
         "protocol": study.protocol,
         "num_phases": study.num_phases,
-        "agents": [_agent(study, agent) for agent in study.results.agents],
+        "agents": [_agent(study, agent, looks) for agent in study.results.agents],
         "definitions": tables.definitions(study),
         "provenance": _provenance(headers),
     }
 
 
-def _agent(study: Study, agent: str) -> dict[str, Any]:
+def _looks(study: Study) -> dict[str, plots.Style]:
+    """One style an intervention, whichever agents it was run with."""
+    learners = study.results.learners
+    oracles = {record.reg for record in learners if record.oracle}
+    return plots.styles(sorted({record.reg for record in learners}), sorted(oracles))
+
+
+def _agent(study: Study, agent: str, looks: dict[str, plots.Style]) -> dict[str, Any]:
     """Everything that the templates show of one agent."""
     summary = summarise(study, agent)
-    oracles = [arm.reg for arm in summary.arms if arm.oracle]
-    looks = plots.styles([arm.reg for arm in summary.arms], oracles)
     return {
         "summary": summary,
         "verdict": judge(study, summary),
         "period": study.protocol.get("period", {}).get(agent),
-        "oracles": oracles,
+        "oracles": [arm.reg for arm in summary.arms if arm.oracle],
         "colors": {reg: style.color.lstrip("#") for reg, style in looks.items()},
+        "published": tables.published(study, summary),
         "scores": _scores(summary),
         "phase_zero": _phase_zero(summary),
         "intervals": panels.intervals(summary, looks),
         "curves": panels.panels(study, summary, looks, panels.recovery_panel),
+        "efficiency": panels.efficiency(study, summary, looks),
         "profiles": panels.panels(study, summary, looks, panels.phase_panel),
         "distributions": panels.distributions(study, summary, looks),
         "plasticity_by_track": tables.by_track(study, summary, "S"),
@@ -112,7 +122,7 @@ def _figures(context: dict[str, Any]) -> dict[str, str]:
     return {
         name: re.sub(r"(<svg[^>]*>)", rf"\1{style}", svg, count=1) + "\n"
         for agent in context["agents"]
-        for kind in ("intervals", "curves", "profiles", "distributions")
+        for kind in ("intervals", "curves", "efficiency", "profiles", "distributions")
         for name, svg in agent[kind].items()
     }
 
@@ -157,7 +167,9 @@ def _score(arm: Arm, score: Score | None, complete: int) -> str:
     if score is not None:
         kept = len(score.seeds)
         return show(score.iqm) + (kept < complete) * f", {kept} of {complete} seeds"
-    return "n/a: newborns diverged" if arm.broken_newborns else "n/a: no complete seed"
+    if arm.broken_newborns:
+        return "n/a: newborns diverged"
+    return "n/a: not defined on these records" if complete else "n/a: no complete seed"
 
 
 def _difference(arm: Arm, score: Score | None) -> str:

@@ -43,6 +43,7 @@ def build_stream(cell: Cell, listener: Callable[[Episode], None] | None = None) 
         boundary=spec["boundary"],
         clip_reward=spec["clip_reward"],
         notify=spec.get("notify", False),
+        reward_scale=spec.get("reward_scale", 1.0),
         listener=listener,
     )
 

@@ -17,6 +17,7 @@ from rlplastic.errors import UsageError
 from rlplastic.listing import table
 from rlplastic.progress import plain
 
+LAST_BYTES = 4096  # of a record: more than its longest row
 ORDER = ("done", "diverged", "failed", "unfinished", "pending")
 
 
@@ -33,6 +34,8 @@ class CellStatus:
         reason: Why it diverged or failed.
         phases: Closed phases.
         num_phases: Phases that it takes.
+        step: Its last recorded step; rows reach the disk in bunches, so it may be some behind.
+        num_steps: Steps that it takes.
     """
 
     id: str
@@ -43,6 +46,8 @@ class CellStatus:
     reason: str
     phases: int
     num_phases: int
+    step: int
+    num_steps: int
 
 
 def read_status(folder: Path) -> list[CellStatus]:
@@ -106,6 +111,8 @@ def _status(folder: Path, name: str, cell: dict[str, Any]) -> CellStatus:
     closed = b""
     with suppress(OSError):
         closed = (path / "timing.jsonl").read_bytes()
+    num_phases = int(schedule.get("phases") or len(schedule["worlds"])) - fresh
+    begin, end = _span(path, fresh) or (0, num_phases * int(schedule["period"]))
     return CellStatus(
         id=name,
         task=cell["task"],
@@ -114,8 +121,28 @@ def _status(folder: Path, name: str, cell: dict[str, Any]) -> CellStatus:
         status=store.status_of(path),
         reason=reason_of(path),
         phases=closed.count(b"\n"),
-        num_phases=int(schedule.get("phases") or len(schedule["worlds"])) - fresh,
+        num_phases=num_phases,
+        step=max(0, _last_step(path / "rows.jsonl") - begin),
+        num_steps=end - begin,
     )
+
+
+def _span(path: Path, fresh: bool) -> tuple[int, int] | None:
+    """Clock at the two ends of a cell; None before it has begun, or if the header is broken."""
+    with suppress(OSError, ValueError, KeyError, IndexError, TypeError):
+        layout = json.loads((path / "header.json").read_text(encoding="utf-8"))["layout"]
+        return int(layout[int(fresh)]["begin"]), int(layout[-1]["end"])
+    return None
+
+
+def _last_step(path: Path) -> int:
+    """Clock at the end of the last whole row of a record; 0 without any."""
+    with suppress(OSError, ValueError, KeyError, IndexError, TypeError):
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - LAST_BYTES))
+            row = json.loads(file.read().split(b"\n")[-2])
+        return int(row["end"] if "end" in row else row["step"])
+    return 0
 
 
 def _summary(cells: list[CellStatus]) -> str:

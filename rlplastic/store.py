@@ -12,6 +12,7 @@ Layout of a results folder::
         tensorboard/                             event files
         done.json | failed.json                  the end, with the reason
       report.html  report.md  results.csv
+      tensorboard/                               scores and arms, see `rlplastic.tensorboard`
 
 Files that are written whole appear whole: a temporary file in the same folder, flushed to disk,
 then renamed. Nothing here is pickled; reading a folder executes nothing.
@@ -25,7 +26,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,16 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def write_events(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Make a folder hold these event files, and touch none that is as it should be."""
+    old = {path.relative_to(folder).as_posix() for path in folder.rglob("*tfevents*")}
+    for name in old - files.keys():
+        remove(folder / name)
+    for name, content in files.items():
+        if name not in old or (folder / name).read_bytes() != content:
+            write_bytes(folder / name, content)
 
 
 def write_json(path: Path, value: Any) -> Path:
@@ -128,6 +139,11 @@ class Mark:
     bytes: int
     sha256: str
     timing_bytes: int
+
+
+def line(row: dict[str, Any]) -> str:
+    """A row as it stands in a record."""
+    return json.dumps(row, separators=(",", ":"), allow_nan=False) + "\n"
 
 
 class CellFolder:
@@ -200,10 +216,10 @@ class CellFolder:
 
     def row(self, **values: Any) -> None:
         """Append one row; it reaches the disk at the next `flush`."""
-        line = json.dumps(values, separators=(",", ":"), allow_nan=False) + "\n"
+        text = line(values)
         with naming(self.path / "rows.jsonl"):
-            self._rows.write(line)
-        self._hash.update(line.encode())
+            self._rows.write(text)
+        self._hash.update(text.encode())
         self._count += 1
 
     def timing(self, **values: Any) -> None:
@@ -218,11 +234,15 @@ class CellFolder:
                 file.flush()
                 os.fsync(file.fileno())
 
-    def finish(self, status: str, **facts: Any) -> None:
-        """Write the end marker: from here on the cell counts and is never touched again."""
+    def close(self) -> None:
+        """Bring all rows to the disk; without an end marker the cell has not ended."""
         self.flush()
         self._rows.close()
         self._timing.close()
+
+    def finish(self, status: str, **facts: Any) -> None:
+        """Write the end marker: from here on the cell counts and is never touched again."""
+        self.close()
         done = {"status": status, "rows": self._count, "sha256": self._hash.hexdigest(), **facts}
         write_json(self.path / "done.json", done)
 

@@ -88,6 +88,7 @@ class Task:
         reference_source: Where it comes from.
         agents: Pilot measurements by agent.
         notify: Tell the agent the world it acts in.
+        most_phases: At most so many phases, whatever the budget has: where worlds run out.
     """
 
     base: dict[str, Any]
@@ -100,6 +101,7 @@ class Task:
     reference_source: str = ""
     agents: dict[str, Pilot] = field(default_factory=dict)
     notify: bool = False
+    most_phases: Annotated[int, Ge(2)] | None = None
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -147,6 +149,27 @@ class Budget:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
+    def phases_of(self, task: Task) -> int:
+        """Phases of a task in this budget."""
+        return min(self.phases, task.most_phases or self.phases)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """What a bench of a suite runs if the user does not say.
+
+    Attributes:
+        agents: Names of agents.
+        regs: Interventions, as ``sam:rho=0.1``.
+        probes: ``full``, or ``default``: the cheap ones.
+    """
+
+    agents: list[str] = field(default_factory=lambda: ["dqn"])
+    regs: list[str] = field(default_factory=lambda: ["sam"])
+    probes: Literal["default", "full"] = "default"
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
@@ -159,7 +182,11 @@ class Suite:
         replay: What happens to the replay memory at a shift.
         boundary: How copies enter the new world.
         clip_reward: Pay the learner the sign of the reward.
+        reward_scale: What the learner is paid is divided by it.
+        metric: The metric of a published protocol that has one of its own: it is shown by task,
+            and no verdict is given on S. Empty: S and P are the headline.
         speed: Environment steps per second and core, by agent, for the estimate of time.
+        bench: The agents, regs and probes that a bench runs if the user names none.
         budgets: By name.
         tasks: By name.
     """
@@ -170,7 +197,10 @@ class Suite:
     replay: Replay = "clear"
     boundary: Boundary = "truncate"
     clip_reward: bool = False
+    reward_scale: Annotated[float, Gt(0)] = 1.0
+    metric: str = ""
     speed: dict[str, Annotated[float, Gt(0)]] = field(default_factory=dict)
+    bench: Bench = field(default_factory=lambda: Bench())
     budgets: dict[str, Budget]
     tasks: dict[str, Task]
 
@@ -231,6 +261,8 @@ def load_suite(name: str) -> Suite:
     families = {family for presets in _presets().values() for family in presets}
     if suite.family not in families:
         raise unknown(f"family of suite {path.stem!r}", suite.family, families)
+    if suite.metric:
+        registry.find("metric", suite.metric)
     tables = [budget.hyperparameters for budget in suite.budgets.values()]
     for agent in {agent for table in tables for agent in table}:
         registry.find("agent", agent)
@@ -264,6 +296,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from error
+    except RecursionError:
+        raise UsageError(f"{path}: not valid TOML: nested too deeply") from None
 
 
 def preset(agent: str, family: str, base: str) -> dict[str, Any]:

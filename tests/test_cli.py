@@ -23,16 +23,21 @@ from rlplastic import cli, registry
 HEAVY = ("torch", "gymnasium", "stable_baselines3", "ale_py", "tensorboard")
 FLAGS = {
     "": "--version --install-completion --show-completion --help",
-    "bench": "--env --env-id --agent --algo --reg --budget --seeds --seed --workers --device "
-    "--probes --out --set --plugin --dry-run --quiet --help",
-    "run": "--env --env-id --agent --algo --reg --seed --fresh --budget --device --probes --out "
-    "--set --plugin --json --help",
+    "bench": "--env --env-id --suite --data-dir --agent --algo --reg --budget --seeds --seed "
+    "--workers --device --probes --out --set --plugin --dry-run --quiet --help",
+    "run": "--env --env-id --suite --data-dir --agent --algo --reg --seed --fresh --budget "
+    "--device --probes --out --set --plugin --json --help",
     "ls": "--plugin --help",
     "status": "--help",
     "report": "--output --figures --tables --help",
     "power": "--max --help",
     "compare": "--help",
+    "watch": "--every --help",
+    "import": "--shifts --out --end --pattern --columns --task --agent --arm --seed --none "
+    "--copies --worlds --scale --random --time-limit --help",
     "doctor": "--out --plugin --help",
+    "check": "--plugin --quick --help",
+    "preview": "--out --phases --seed --gif --plugin --help",
 }
 CUE = f"{running.TINY}/Cue-observation"
 Call = Callable[..., tuple[int, str, str]]
@@ -98,6 +103,8 @@ def test_the_flags_are_these_and_no_others() -> None:
         ["--help"],
         ["--version"],
         ["bench", "--help"],
+        ["check", "--help"],
+        ["preview", "--help"],
         ["ls"],
         ["ls", "regs", "sam"],
         ["ls", "envs", "Toy-Shifted"],
@@ -105,6 +112,7 @@ def test_the_flags_are_these_and_no_others() -> None:
         ["report", "{results}"],
         ["power", "{results}"],
         ["compare", "{results}", "{results}"],
+        ["watch", "{results}"],
         ["bench", "--env", "Nothing-Shifted"],
         ["bench", "--agnet", "dqn"],
     ],

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ import synthetic_records as synthetic
 from rlplastic import plots
 from rlplastic.aggregate import Estimate, estimate
 from rlplastic.errors import UsageError
+from rlplastic.metrics import panels, tables, verdict
 from rlplastic.metrics import summary as summaries
-from rlplastic.metrics import tables, verdict
 from rlplastic.metrics.study import Study
 from rlplastic.metrics.summary import show, summarise
 from rlplastic.metrics.verdict import judge
@@ -539,6 +540,76 @@ def test_figures_take_their_ink_from_the_page_and_hold_their_text_as_text():
     assert "var(--hue-0072b2, #0072b2)" in svg
     assert "stroke-dasharray" in svg
     assert not re.search(r"<metadata|<style|<\?xml|#010203|#040506|font-family", svg)
+
+
+def test_an_intervention_has_one_colour_with_every_agent(tmp_path):
+    folder = small(tmp_path, agents=("dqn",), regs=("none", "sam"))
+    more = small(tmp_path / "more", agents=("ppo",), regs=("none", "l2init", "sam"))
+    plan, other = (json.loads(text(f, "plan.json")) for f in (folder, more))
+    shutil.copytree(more / "Cart-observation/ppo", folder / "Cart-observation/ppo")
+    plan["cells"] += [cell for cell in other["cells"] if cell["cell"]["agent"] == "ppo"]
+    plan["tasks"]["Cart-observation"]["agents"] |= other["tasks"]["Cart-observation"]["agents"]
+    (folder / "plan.json").write_text(json.dumps(plan))
+    shutil.rmtree(tmp_path / "more")
+    write_report(folder)
+    page = text(folder, "report.html")
+    found = set(re.findall(r'#([0-9a-f]{6})\)"></span>sam<', page))
+    assert len(found) == 1
+    assert found == {plots.styles(["none", "l2init", "sam"])["sam"].color.lstrip("#")}
+
+
+def test_a_figure_says_its_numbers_where_it_is_pointed_at():
+    look = plots.styles(["sam"])["sam"]
+    x, values = np.array([10.0, 20.0, 40.0]), np.array([[1.0, 2.0, 3.0], [1.0, 4.0, 5.0]])
+    one = plots.Series(label="<sam>", style=look, x=x, values=values)
+    svg = plots.lines("f", "title", [one], x_label="steps", y_label="return")
+    rect = r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)".*?<title>(.*?)</title>'
+    tips = re.findall(rect, svg.partition('class="tips"')[2], re.DOTALL)
+    assert [tip for *_, tip in tips] == [
+        "steps: 10\n&lt;sam&gt;: 1.00 [1.00, 1.00]",
+        "steps: 20\n&lt;sam&gt;: 3.0 [2.0, 4.0]",
+        "steps: 40\n&lt;sam&gt;: 4.0 [3.0, 5.0]",
+    ]
+    edges = [(float(left), float(left) + float(width)) for left, width, _ in tips]
+    assert all(abs(one[1] - two[0]) < 0.2 for one, two in pairwise(edges))
+    point = r"([\d.]+) [\d.]+ "
+    path = rf'd="M {point}L {point}L {point}" clip-path="[^"]*" style="fill: none; stroke: var'
+    line = re.search(path + r"\(--hue-0072b2", svg)
+    drawn = [float(at) for at in line.groups()]
+    assert all(left < at < right for at, (left, right) in zip(drawn, edges, strict=True))
+    alone = plots.Series(label="sam", style=look, x=x, values=values[:1])
+    assert "sam: 2.00 (one seed)" in plots.lines("f", "t", [alone], x_label="x", y_label="y")
+    rows = {"sam": (Estimate(point=0.5, low=0.4, high=0.6), look)}
+    svg = plots.intervals("f", "t", rows, x_label="S", at=1)
+    assert "<title>sam: 0.50 [0.40, 0.60]</title>" in svg
+
+
+def test_tooltips_cost_little_and_need_no_script(finished):
+    page = text(finished, "report.html")
+    tips = "".join(re.findall(r'<g class="tips".*?</g>', page, re.S))
+    assert page.count('class="tips"') == page.count("<svg")
+    assert len(tips) < 0.3 * len(page)
+    assert "<script" not in page
+
+
+def test_the_curve_of_a_whole_life_is_the_iqm_of_the_scores_at_each_point(finished):
+    from rliable import metrics as rliable
+
+    study, summary = Study(read(finished)), summary_of(finished)
+    scores = panels.life_scores(study, summary, "sam", 4)
+    assert scores.shape == (6, 2, 6 * 4)
+    case = study.case("Cart-reward", "ppo", "sam", 3)
+    curve = case.life[2]
+    expected = (curve.at(curve.steps * 1.5 / 4) - case.random[2]) / 100.0
+    assert scores[3, 1, 2 * 4 + 1] == expected
+    looks = plots.styles(["none", "sam"])
+    (svg,) = panels.efficiency(study, summary, looks).values()
+    shown = re.search(r"<title>phases: 0.05\n.*?sam: (\S+) ", svg, re.S)[1]
+    first = rliable.aggregate_iqm(panels.life_scores(study, summary, "sam", 10)[:, :, 0])
+    assert float(shown) == pytest.approx(first, abs=0.006)
+    for arm in ("none", "sam", "none+fresh"):
+        assert f"\n{arm}: " in svg
+    assert "Over the whole life" in text(finished, "report.html")
 
 
 def test_an_oracle_is_drawn_differently_and_named(tmp_path):

@@ -15,10 +15,13 @@ whose fields are its hyper-parameters, any of the hooks::
             return self.strength * sum(p.abs().sum() for p in agent.scope("critic"))
 
 ===================  =============================================================================
+``wrap``             before construction: the environment, as the agent sees it
 ``build``            before construction: arguments of the policy
+``critic``           the agent's options on its critic's loss (one intervention of an arm at most)
 ``rebuild``          after construction, before the optimizer: layers, activations, normalisation
 ``begin``            a life begins: remember the initial weights, keep statistics
 ``check``            refuse an agent it cannot work on, before anything is written
+``minibatch``        what is learnt from, changed
 ``penalty``          a tensor added to the critic's term
 ``before_update``    what to remember of the weights before they move
 ``gradient``         how loss terms become gradients (one intervention of an arm at most)
@@ -63,9 +66,12 @@ class Learner(Protocol):
     """What an intervention may ask of an agent."""
 
     num_updates: int
+    gamma: float  # discount of one step
+    lr_schedule: Any  # from the share of training that is left to the step size
     policy: Any  # the networks, with their ``optimizer``
     seed: int | None
     last_batch: Any  # the minibatch of the last update
+    last_terms: dict[str, Tensor]  # its loss terms, before any penalty; kept where there is one
 
     def scope(self, name: str) -> list[Parameter]:
         """The parameters of a scope: critic, head, backbone, actor, all."""
@@ -78,6 +84,9 @@ class Learner(Protocol):
 
     def targets(self) -> dict[Parameter, Parameter]:
         """The target network's copy of each parameter that has one."""
+
+    def reference(self, size: int, generator: torch.Generator) -> Tensor:
+        """Observations that the agent is learning from; draws from `generator` alone."""
 
     def newborn(self, generator: torch.Generator) -> Any:
         """A newly initialised policy of the same architecture; draws from `generator` alone."""
@@ -93,12 +102,14 @@ class Intervention:
     Attributes:
         oracle: True if it must be told when the world shifts.
         agents: Agents it fits; empty: all.
+        observations: What it fits, ``vectors`` or ``images``; empty: both.
         cost: Gradient evaluations, relative to none, of an update at which it acts: every one, or
             each `every`-th where it has that option.
     """
 
     oracle: ClassVar[bool] = False
     agents: ClassVar[tuple[str, ...]] = ()
+    observations: ClassVar[tuple[str, ...]] = ()
     cost: ClassVar[float] = 1.0
     name: ClassVar[str]
 
@@ -114,9 +125,17 @@ class Intervention:
         found: torch.Generator = self.__dict__["_generator"]
         return found
 
+    def wrap(self, env: Any, gamma: float) -> Any:
+        """The vector environment as the agent is to see it; called before construction."""
+        return env
+
     def build(self, policy_kwargs: dict[str, Any]) -> dict[str, Any]:
         """The policy's keyword arguments, changed; called before construction."""
         return policy_kwargs
+
+    def critic(self) -> dict[str, Any]:
+        """The agent's options on its critic's loss: kind, bins, low, high; in place of its own."""
+        raise NotImplementedError
 
     def rebuild(self, policy: nn.Module) -> None:
         """Change the modules of a newly constructed policy, in place; draws nothing."""
@@ -126,6 +145,10 @@ class Intervention:
 
     def check(self, agent: Learner) -> None:
         """Raise `UsageError` if it cannot work on this agent; called before anything is written."""
+
+    def minibatch(self, agent: Learner, batch: Any) -> Any:
+        """The minibatch of DQN's next update, changed; PPO's is what its policy acted on."""
+        return batch
 
     def before_update(self, agent: Learner) -> None:
         """An update is about to be made: nothing has been computed yet."""
@@ -170,6 +193,7 @@ class Interventions:
         for hook, why in (
             ("gradient", "each decides how the loss terms become a gradient"),
             ("optimizer", "each brings an optimizer of its own"),
+            ("critic", "each decides the critic's loss"),
         ):
             rivals = [member.name for member in self.members if overrides(member, hook)]
             if len(rivals) > 1:
@@ -184,11 +208,16 @@ class Interventions:
         self._penalties = [m.penalty for m in self.members if overrides(m, "penalty")]
         self._after = [m.after_update for m in self.members if overrides(m, "after_update")]
         self._before = [m.before_update for m in self.members if overrides(m, "before_update")]
+        self._changes = [m.minibatch for m in self.members if overrides(m, "minibatch")]
         self._rebuilders = [m.rebuild for m in self.members if overrides(m, "rebuild")]
 
     def check(self, agent: Learner) -> None:
-        """Every member's check."""
+        """Every member's check, and that it fits what the agent observes."""
         for member in self.members:
+            seen = "images" if len(agent.policy.observation_space.shape) == 3 else "vectors"
+            if member.observations and seen not in member.observations:
+                fits = ", ".join(member.observations)
+                raise UsageError(f"--reg {member.name}: does not fit {seen}; it fits {fits}")
             member.check(agent)
 
     @property
@@ -196,11 +225,33 @@ class Interventions:
         """True if any of them must be told of the shift."""
         return any(member.oracle for member in self.members)
 
+    def wrap(self, env: Any, gamma: float) -> Any:
+        """The environment as the agent is to see it: every member's changes, in order."""
+        for member in self.members:
+            env = member.wrap(env, gamma)
+        return env
+
+    @property
+    def wraps(self) -> bool:
+        """True if a member changes the environment as the agent sees it."""
+        return any(overrides(member, "wrap") for member in self.members)
+
+    def minibatch(self, agent: Learner, batch: Any) -> Any:
+        """The minibatch after every member's changes, in order."""
+        for change in self._changes:
+            batch = change(agent, batch)
+        return batch
+
     def build(self, policy_kwargs: dict[str, Any]) -> dict[str, Any]:
         """Every member's changes to the policy's keyword arguments, in order."""
         for member in self.members:
             policy_kwargs = member.build(dict(policy_kwargs))
         return policy_kwargs
+
+    def critic(self, own: dict[str, Any]) -> dict[str, Any]:
+        """The options on the critic's loss: a member's if one has them, else the agent's own."""
+        chosen = (member.critic() for member in self.members if overrides(member, "critic"))
+        return next(chosen, own)
 
     def rebuild(self, policy: nn.Module) -> None:
         """Every member's changes to the modules, in order."""
@@ -235,6 +286,8 @@ class Interventions:
 
         def with_penalty(*names: str) -> dict[str, Tensor]:
             terms = losses(*names)
+            if not names:
+                agent.last_terms = {name: term.detach() for name, term in terms.items()}
             if "critic" in terms:
                 for penalty in self._penalties:
                     extra = penalty(agent)

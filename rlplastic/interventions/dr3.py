@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from annotated_types import Ge
 
@@ -41,18 +41,7 @@ class DR3(Intervention):
         """C times the mean inner product of the features."""
         from rlplastic.interventions import surgery
 
-        layer = surgery.movable(agent, "critic")[-1]
         batch = agent.last_batch
-        now = self._features(agent, layer, batch.observations)
-        then = self._features(agent, layer, batch.next_observations)
+        now = surgery.features(agent, batch.observations)
+        then = surgery.features(agent, batch.next_observations)
         return self.strength * (now * then).sum(dim=1).mean()
-
-    @staticmethod
-    def _features(agent: Learner, layer: Any, observations: Tensor) -> Tensor:
-        seen: list[Tensor] = []
-        hook = layer.activation.register_forward_hook(lambda _, __, output: seen.append(output))
-        try:
-            agent.values(observations)
-        finally:
-            hook.remove()
-        return seen[-1].flatten(1)

@@ -82,3 +82,45 @@ class ShrinkAndPerturbAtShift(Intervention):
     def at_shift(self, agent: Learner, phase: int) -> None:
         """Move the weights."""
         shrink_and_perturb(self, agent, self.scope, self.shrink)
+
+
+@intervention("soft-snp")
+@dataclass(frozen=True, kw_only=True)
+class SoftShrinkAndPerturb(Intervention):
+    """Move the weights a very small part of the way to newly drawn ones, again and again.
+
+    Soft shrink and perturb of Juliani & Ash (arXiv 2405.19153), who do it at every update with
+    s = 1e-6 and a new network ψ each time::
+
+        θ ← (1 - s)^k θ + (1 - (1 - s)^k) ψ        every k updates
+
+    The optimizer keeps its moments, since the weights hardly move, and the target network follows
+    with its next copy.
+
+    Attributes:
+        strength: s, for each update (1e-6: arXiv 2405.19153); 0 changes nothing.
+        every: k; ours, since drawing a network costs about as much as an update.
+        scope: Parameters that are moved.
+    """
+
+    strength: Annotated[float, Ge(0), Le(1)] = 1e-6
+    every: Annotated[int, Ge(1)] = 10
+    scope: Literal["critic", "head", "backbone", "actor", "all"] = "all"
+
+    def check(self, agent: Learner) -> None:
+        """The scope must have parameters."""
+        agent.scope(self.scope)
+
+    def after_update(self, agent: Learner) -> None:
+        """Move the weights after each k-th update."""
+        import torch
+
+        from rlplastic.interventions import surgery
+
+        if agent.num_updates % self.every:
+            return
+        values = surgery.newborn_values(agent, self.generator)
+        part = 1 - (1 - self.strength) ** self.every
+        with torch.no_grad():
+            for parameter in agent.scope(self.scope):
+                parameter.lerp_(values[parameter], part)

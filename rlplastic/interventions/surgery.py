@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -93,3 +94,45 @@ def outputs(agent: Learner, layers: Sequence[Any]) -> Iterator[tuple[Any, Tensor
 def movable(agent: Learner, scope: str) -> list[Any]:
     """The hidden layers of a scope whose units have an activation."""
     return [layer for layer in agent.layers(scope) if layer.activation is not None]
+
+
+def features(agent: Learner, observations: Tensor) -> Tensor:
+    """The critic's last hidden layer after its activation, with its graph: ``[batch, units]``."""
+    activation = movable(agent, "critic")[-1].activation
+    return _caught(activation, lambda: agent.values(observations))
+
+
+def target_features(agent: Learner, observations: Tensor) -> Tensor:
+    """The same of the target network, which must be there."""
+    from rlplastic.agents.networks import target_copy
+
+    activation = target_copy(agent.policy, movable(agent, "critic")[-1].activation)
+    return _caught(activation, lambda: agent.policy.q_net_target(observations))
+
+
+def _caught(module: Any, run: Callable[[], Tensor]) -> Tensor:
+    """What a module says while something is computed: ``[batch, units]``."""
+    seen: list[Tensor] = []
+    hook = module.register_forward_hook(lambda _, __, output: seen.append(output))
+    try:
+        run()
+    finally:
+        hook.remove()
+    return seen[-1].flatten(1)
+
+
+@contextmanager
+def swapped(parameters: Sequence[Tensor], values: Sequence[Tensor]) -> Iterator[None]:
+    """Give parameters other values for a while.
+
+    Their data is exchanged rather than overwritten: a graph that was built before stays valid, and
+    the parameters are afterwards what they were, bit for bit.
+    """
+    before = [parameter.data for parameter in parameters]
+    try:
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.data = value
+        yield
+    finally:
+        for parameter, value in zip(parameters, before, strict=True):
+            parameter.data = value

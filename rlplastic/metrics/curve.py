@@ -113,8 +113,13 @@ def start_levels(curves: Sequence[Curve | None]) -> FloatArray:
     return np.array([np.nan if curve is None else curve.start_level for curve in curves])
 
 
-def num_bins(steps: int, longest: float) -> int:
-    """Bins of a phase: min(50, steps // (10 * L90)), at least one."""
+def num_bins(steps: int, longest: float, iteration: int = 0) -> int:
+    """Bins of a phase: min(50, steps // (10 * L90)), at least one.
+
+    A published protocol that averages over iterations of so many steps has one bin for each.
+    """
+    if iteration:
+        return max(1, steps // iteration)
     return max(1, min(MOST_BINS, int(steps // (EPISODES_PER_BIN * longest))))
 
 
@@ -141,13 +146,16 @@ def counted(length: IntArray, cut: BoolArray, late: BoolArray) -> BoolArray:
     return ~cut | (length >= least)
 
 
-def return_curve(episodes: Episodes, phase: Phase, longest: float) -> Curve | None:
+def return_curve(
+    episodes: Episodes, phase: Phase, longest: float, iteration: int = 0
+) -> Curve | None:
     """The curve of one phase, or None if no episode belongs to it.
 
     Args:
         episodes: Episodes of the cell.
         phase: The phase, closed.
         longest: L90, the time limit or the 90th percentile of a newborn's episode lengths.
+        iteration: Steps of an iteration of a published protocol; 0: there is none.
     """
     inside = episodes.where(episodes.phase == phase.phase)
     if not len(inside):
@@ -155,7 +163,7 @@ def return_curve(episodes: Episodes, phase: Phase, longest: float) -> Curve | No
     steps = phase.end - phase.begin
     late = inside.end > phase.end - LAST_PART * steps
     inside = inside.where(counted(inside.length, inside.cut, late))
-    bins = num_bins(steps, longest)
+    bins = num_bins(steps, longest, iteration)
     place = np.clip((inside.begin - phase.begin) * bins // steps, 0, bins - 1)
     late = inside.end > phase.end - LAST_PART * steps
     values = _carry_forward(place, inside.returns, bins)
@@ -188,7 +196,14 @@ def _first(copy: IntArray) -> IntArray:
     return first if len(first) > 1 else np.arange(min(FIRST_EPISODES, len(copy)))
 
 
-def floored(curve: Curve | None, phase: Phase, step: int, floor: float, longest: float) -> Curve:
+def floored(
+    curve: Curve | None,
+    phase: Phase,
+    step: int,
+    floor: float,
+    longest: float,
+    iteration: int = 0,
+) -> Curve:
     """The curve of a phase in which, or before which, the learner diverged.
 
     From the bin of that step on the arm counts as `floor`, the lower of the random level and its
@@ -200,8 +215,9 @@ def floored(curve: Curve | None, phase: Phase, step: int, floor: float, longest:
         step: Clock at which the learner diverged.
         floor: What it counts as from then on.
         longest: L90, as in `return_curve`.
+        iteration: As in `return_curve`.
     """
-    bins = num_bins(phase.end - phase.begin, longest)
+    bins = num_bins(phase.end - phase.begin, longest, iteration)
     kept = int(np.clip((step - phase.begin) * bins // (phase.end - phase.begin), 0, bins))
     values = np.full(bins, floor)
     finished = np.zeros(bins, dtype=np.int64)

@@ -73,9 +73,12 @@ def phase_zero(case: Case) -> float:
     return float("nan") if first is None else (first.end_level - case.low) / (case.high - case.low)
 
 
-@metric("whole_run_mean", better="higher", unit="return")
+@metric("whole_run_mean", better="higher", unit="return", averages=True)
 def whole_run_mean(case: Case) -> float:
     """mean_k L(arm, k) with phase 0: the metric of TRAC and C-CHAIN, in raw returns.
+
+    In their own protocol, `Control-Offset`, L is theirs too: the mean over iterations of the mean
+    return of an iteration's episodes, the last of which is cut.
 
     Phases weigh as their lengths. It mixes first learning, speed of recovery and level, so it
     stays outside the headline.

@@ -56,6 +56,11 @@ class Study:
         """All metrics by name, plugins included."""
         return registry.entries("metric")
 
+    @property
+    def published(self) -> str:
+        """The metric of the published protocol that the suite is; empty if it is none."""
+        return str(self.protocol.get("metric") or "")
+
     def facts(self, task: str, agent: str) -> Mapping[str, Any]:
         """What the suite states of an agent on a task: scale, measurable, note."""
         known: Mapping[str, Any] = self.results.plan.get("tasks", {}).get(task, {})
@@ -73,6 +78,10 @@ class Study:
     def track(self, task: str) -> str:
         """The track of a task; empty if the plan does not say."""
         return str(self.results.plan.get("tasks", {}).get(task, {}).get("track") or "")
+
+    def averages(self, task: str) -> bool:
+        """Whether its episodes are points of a moving mean, which reaches back over the shifts."""
+        return bool(self.results.plan.get("tasks", {}).get(task, {}).get("averages"))
 
     def measurable(self, task: str, agent: str) -> bool:
         """Whether the newborn learns the task: by the suite's word, never by an arm's result."""
@@ -107,9 +116,12 @@ class Study:
         return float(np.prod(costs))
 
     def _score(self, metric: str, task: str, agent: str, arm: str, seed: int) -> FloatArray:
-        """A metric of one case: shape () or (shifts,)."""
+        """A metric of one case: shape () or (shifts,); of moving means, of levels only."""
         function = self.metrics[metric].load()
-        return np.asarray(function(self.case(task, agent, arm, seed)), dtype=np.float64)
+        values = np.asarray(function(self.case(task, agent, arm, seed)), dtype=np.float64)
+        if self.averages(task) and not self.metrics[metric].traits.get("averages"):
+            return np.full_like(values, np.nan)
+        return values
 
     def reduced(self, metric: str, task: str, agent: str, arm: str, seed: int) -> float:
         """A metric over the shifts on which it is defined; NaN if there is none.
@@ -129,15 +141,17 @@ class Study:
     def complete(self, task: str, agent: str) -> list[int]:
         """Seeds of which every compared arm, its newborns and the random reference have ended.
 
-        An arm is compared if it was run on any task or seed: arms that have other seeds than their
-        rivals would be ranked by their seeds.
+        A folder that has no random cells (runs of other programs) is complete without them. An arm
+        is compared if it was run on any task or seed: arms that have other seeds than their rivals
+        would be ranked by their seeds.
         """
         arms = {record.slot[2] for record in self.results.of(agent=agent)}
+        chance = bool(self.results.of(agent="random", task=task))
         return [
             seed
             for seed in self.results.seeds(agent)
             if all(self._finished(task, agent, arm, seed) for arm in arms)
-            and self._random_cell(task, seed) is not None
+            and (not chance or self._random_cell(task, seed) is not None)
         ]
 
     def _finished(self, task: str, agent: str, arm: str, seed: int) -> bool:
@@ -193,6 +207,10 @@ class Study:
                 return float(np.percentile(pooled, 90))
         return 1.0
 
+    def iteration(self, task: str) -> int:
+        """Steps of an iteration of the published protocol that the task is of; 0: of none."""
+        return int(self.results.plan.get("tasks", {}).get(task, {}).get("iteration") or 0)
+
     def _layout(self, task: str, agent: str, seed: int) -> dict[int, Phase]:
         """The phases of a stream, which all arms share: also those that every one diverged in."""
         found: dict[int, Phase] = {}
@@ -207,21 +225,24 @@ class Study:
         record = self.records.get((task, agent, arm, seed))
         if record is None:
             return (None,) * self.num_phases
-        longest = self.longest(task, agent)
+        longest, iteration = self.longest(task, agent), self.iteration(task)
         if record.status == "diverged" and not record.fresh:
-            return self._diverged(record, longest)
+            return self._diverged(record, longest, iteration)
         closed = [record.phases.get(phase) for phase in range(self.num_phases)]
         return tuple(
-            None if phase is None else return_curve(record.episodes, phase, longest)
+            None if phase is None else return_curve(record.episodes, phase, longest, iteration)
             for phase in closed
         )
 
-    def _diverged(self, record: Record, longest: float) -> Curves:
+    def _diverged(self, record: Record, longest: float, iteration: int) -> Curves:
         """Curves of a life that broke: its floor from the step on at which it did."""
         task, agent, _, seed = record.slot
         layout = self.layout(task, agent, seed)
         broken, step = record.ended or (0, 0)
-        measured = {k: return_curve(record.episodes, phase, longest) for k, phase in layout.items()}
+        measured = {
+            k: return_curve(record.episodes, phase, longest, iteration)
+            for k, phase in layout.items()
+        }
         own = [c.values.min() for k, c in measured.items() if c is not None and k <= broken]
         curves: list[Curve | None] = []
         for k in range(self.num_phases):
@@ -232,7 +253,7 @@ class Study:
             level = self.random_level(task, seed, phase.world).value
             floor = float(np.min([level, *own]))
             curve = measured.get(k) if k == broken else None
-            curves.append(floored(curve, phase, step, floor, longest))
+            curves.append(floored(curve, phase, step, floor, longest, iteration))
         return tuple(curves)
 
     def _newborn(self, task: str, agent: str, reg: str, seed: int) -> Curves:
@@ -251,7 +272,7 @@ class Study:
     def _random_level(self, task: str, seed: int, world: int) -> RandomLevel:
         record = self._random_cell(task, seed)
         if record is None:
-            return RandomLevel(value=float("nan"))
+            return RandomLevel(value=self._stated_level(task, world))
         episodes = record.episodes
         if not (episodes.world == world).any():
             world = 0
@@ -261,6 +282,13 @@ class Study:
             return RandomLevel(value=float(finished.mean()))
         value = float(inside.returns.mean()) if len(inside) else float("nan")
         return RandomLevel(value=value, partial=True)
+
+    def _stated_level(self, task: str, world: int) -> float:
+        """The random level that the plan states, where no random cell was ever planned."""
+        if self.results.of(agent="random", task=task):
+            return float("nan")
+        stated = self.results.plan.get("tasks", {}).get(task, {}).get("random") or {}
+        return _number(stated.get(str(world)))
 
     def _random(self, task: str, agent: str, seed: int) -> FloatArray:
         layout = self.layout(task, agent, seed)

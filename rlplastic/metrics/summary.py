@@ -16,6 +16,7 @@ from rlplastic.aggregate import (
 )
 from rlplastic.metrics.study import REFERENCE, Study
 from rlplastic.record import FloatArray
+from rlplastic.suite import CONTROL
 
 SEED = 0  # of every resampling: the same folder gives the same bytes
 
@@ -83,7 +84,8 @@ class Summary:
     Attributes:
         agent: Its name.
         arms: One entry an intervention, ``none`` first.
-        tasks: Tasks in the aggregates: those of the headline with a complete seed.
+        tasks: Tasks in the aggregates: those of the headline with a complete seed. Where no scale
+            is stated of any task there is no headline, and what needs no scale is shown of all.
         all_tasks: Tasks on which the agent was run.
         seeds: Seeds that are complete on all of `tasks`.
         planned: Seeds that were planned.
@@ -107,6 +109,8 @@ def summarise(study: Study, agent: str) -> Summary:
     planned = study.results.seeds(agent)
     all_tasks = [t for t in study.results.tasks if study.results.of(agent=agent, task=t)]
     headline = [task for task in all_tasks if study.in_headline(task, agent)]
+    if not any(study.facts(task, agent).get("scale") for task in all_tasks):
+        headline = [task for task in all_tasks if study.track(task) != CONTROL]
     ended = {task: study.complete(task, agent) for task in headline}
     tasks = [task for task in headline if ended[task]]
     seeds = [seed for seed in planned if tasks and all(seed in ended[task] for task in tasks)]

@@ -74,6 +74,23 @@ def definitions(study: Study) -> Table:
     return Table(head=["metric", "definition"], rows=rows)
 
 
+def published(study: Study, summary: Summary) -> Table:
+    """The metric of a published protocol: mean over the seeds of each arm and of its newborns."""
+    name, rows = study.published, []
+    for task in summary.all_tasks if name else ():
+        seeds = study.complete(task, summary.agent)
+        none, known = study.matrix(name, summary.agent, REFERENCE, [task], seeds)
+        for arm in [reg + born for reg in (a.reg for a in summary.arms) for born in ("", NEWBORN)]:
+            mine, kept = study.matrix(name, summary.agent, arm, [task], seeds)
+            gain = "reference" if arm == REFERENCE else "n/a: no paired seed"
+            if arm != REFERENCE and kept and kept == known:
+                rng = np.random.default_rng(SEED)
+                gain = show(estimate(mine, "mean", rng, minus=none), signed=True)
+            shown = _shown(mine) if kept else "n/a: no complete seed"
+            rows.append([task, arm, shown, gain, str(len(kept))])
+    return Table(head=["task", "arm", f"{name}, mean", "against none", "seeds"], rows=rows)
+
+
 def by_task(study: Study, summary: Summary, metric: str) -> Table:
     """S or P of each measurable task: mean over its complete seeds, with interval."""
     groups = {task: [task] for task in _measurable(study, summary)}
@@ -131,7 +148,8 @@ def tasks(study: Study, summary: Summary) -> Table:
         facts = study.facts(task, agent)
         normalise = known.get("normalise") or {}
         inside, measurable = study.in_headline(task, agent), study.measurable(task, agent)
-        remarks = [str(facts.get("note") or ""), study.too_short(task, agent)]
+        remarks = [f"data: {known['data']}"] if known.get("data") else []
+        remarks += [str(facts.get("note") or ""), study.too_short(task, agent)]
         remarks += _flags(study, task, agent)
         reference = f"{_plain(normalise.get('high'))} {normalise.get('high_name', '')}"
         if not inside:

@@ -20,6 +20,7 @@ from rlplastic.metrics.summary import Arm, Score, Summary, show
 
 SEEDS_NEEDED = 6
 SIGNIFICANT = 0.05
+IMPORTED = "imported"  # the budget of a folder that holds the runs of other programs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +44,8 @@ def judge(study: Study, summary: Summary) -> Verdict:
 
 
 def _obstacles(study: Study, summary: Summary) -> list[str]:
-    agent, seeds, found = summary.agent, summary.seeds, []
+    agent, found = summary.agent, list[str]()
     headline = [task for task in summary.all_tasks if study.in_headline(task, agent)]
-    measurable = any(study.measurable(task, agent) for task in summary.all_tasks)
     cells = [r for r in study.results.of(agent=agent)]
     cells += [r for task in headline for r in study.results.of(agent="random", task=task)]
     open_cells = Counter(record.status for record in cells if not record.finished)
@@ -61,20 +61,38 @@ def _obstacles(study: Study, summary: Summary) -> list[str]:
     if reasons:
         more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
         found.append(f"Too short to judge plasticity: {'; '.join(reasons[:3])}{more}")
-    if not headline and measurable:
-        found.append("No verdict: only the negative control was run")
-    elif not any(study.facts(task, agent) for task in summary.all_tasks):
-        found.append(
+    lacking = _lacking(study, summary, headline)
+    return [*found, lacking] if lacking else found
+
+
+def _lacking(study: Study, summary: Summary, headline: list[str]) -> str:
+    """What there would have to be for a verdict; empty if it is all there."""
+    agent, tasks = summary.agent, summary.all_tasks
+    if study.published:
+        return f"No verdict: a published protocol with a metric of its own, {study.published}"
+    if tasks and all(study.averages(task) for task in tasks):
+        return (
+            "No verdict: the logs hold a moving mean, which reaches back over the shifts, and no "
+            "episodes"
+        )
+    if not any(study.facts(task, agent) for task in tasks):
+        if study.protocol.get("budget") == IMPORTED:
+            return "No verdict: no scale was given, in which S and P are measured (import --scale)"
+        return (
             "No verdict: the suite states no scale for this agent, which its pilot measures "
             "(python -m rlplastic.benchmarks.pilot)"
         )
-    elif not headline:
-        found.append("No verdict: no task is measurable for this agent")
-    elif len(seeds) < SEEDS_NEEDED:
-        found.append(f"Too few seeds for a verdict: {len(seeds)} complete, {SEEDS_NEEDED} needed")
-    elif all(arm.plasticity is None for arm in summary.arms):
-        found.append("No verdict: there are no newborn arms to compare with")
-    return found
+    if not headline:
+        if any(study.measurable(task, agent) for task in tasks):
+            return "No verdict: only the negative control was run"
+        return "No verdict: no task is measurable for this agent"
+    if len(summary.seeds) < SEEDS_NEEDED:
+        return f"Too few seeds for a verdict: {len(summary.seeds)} complete, {SEEDS_NEEDED} needed"
+    if all(arm.plasticity is None for arm in summary.arms):
+        return "No verdict: there are no newborn arms to compare with"
+    if all(arm.performance is None for arm in summary.arms):
+        return "No verdict: there is no random level, so no P, without which S says little"
+    return ""
 
 
 def _sentence(summary: Summary) -> str:

@@ -1,8 +1,9 @@
 """Measurements of the critic while it trains. A probe never changes training.
 
 A probe is a function with the decorator ``@probe("name")`` that takes an agent and the minibatch
-it was last trained on, and returns a number. It draws nothing from the global generators, leaves
-``.grad`` alone, and puts back what it touches. To add one: one function in its family's file here.
+it was last trained on, and returns a number, or None where it does not apply. It draws nothing from
+the global generators, leaves ``.grad`` alone, and puts back what it touches. To add one: one
+function in its family's file here.
 A costly one says ``@probe("name", cost="full")``: it is measured at the shifts only, on request.
 """
 
@@ -16,8 +17,8 @@ from rlplastic import registry
 class Probe(Protocol):
     """The shape of a probe."""
 
-    def __call__(self, agent: Any, batch: Any) -> float:
-        """The measurement, a finite number unless the network is not finite."""
+    def __call__(self, agent: Any, batch: Any) -> float | None:
+        """The measurement, finite unless the network is not; None where there is nothing such."""
 
 
 def names(which: str = "default") -> list[str]:
@@ -34,9 +35,9 @@ def measure(agent: Any, which: str = "default") -> dict[str, float]:
     training = agent.policy.training
     agent.policy.set_training_mode(False)
     try:
-        return {
-            name: float(registry.load("probe", name)(agent, agent.last_batch))
-            for name in names(which)
+        found = {
+            name: registry.load("probe", name)(agent, agent.last_batch) for name in names(which)
         }
+        return {name: float(value) for name, value in found.items() if value is not None}
     finally:
         agent.policy.set_training_mode(training)

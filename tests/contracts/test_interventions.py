@@ -21,8 +21,11 @@ from rlplastic.interventions import Interventions, overrides
 
 torch.set_num_threads(1)
 HOOKS = (
+    "wrap",
+    "critic",
     "rebuild",
     "begin",
+    "minibatch",
     "before_update",
     "penalty",
     "gradient",
@@ -37,8 +40,10 @@ AGENTS = {
 }
 
 
-def fits(entry, agent):
-    return agent in entry.traits.get("agents", (agent,))
+def fits(entry, agent, seen="vectors"):
+    return agent in (entry.traits.get("agents") or (agent,)) and seen in (
+        entry.traits.get("observations") or (seen,)
+    )
 
 
 def slots(entry):
@@ -55,13 +60,17 @@ def chosen_pairs():
     return list({frozenset((slots(one), slots(two))): (one, two) for one, two in every}.values())
 
 
-CASES = [
-    pytest.param(entry, agent, id=f"{entry.name}-{agent}")
-    for entry in registry.entries("intervention").values()
-    for agent in AGENTS
-    if fits(entry, agent)
-]
+def cases(seen):
+    """Every intervention with every agent that it fits where that is what is seen."""
+    return [
+        pytest.param(entry, agent, id=f"{entry.name}-{agent}")
+        for entry in registry.entries("intervention").values()
+        for agent in AGENTS
+        if fits(entry, agent, seen)
+    ]
 
+
+CASES = cases("vectors")
 
 ZERO = {  # the options whose zero turns an intervention off
     entry.name: field.name
@@ -118,7 +127,7 @@ class Frames(gymnasium.Env):
         return self.np_random.integers(0, 256, (4, 36, 36), np.uint8)
 
 
-@pytest.mark.parametrize(("entry", "agent"), CASES)
+@pytest.mark.parametrize(("entry", "agent"), cases("images"))
 def test_it_trains_convolutions_too(entry, agent):
     algorithm, settings = AGENTS[agent]
     small = {"buffer_size": 64, "learning_starts": 8} if agent == "dqn" else {"n_steps": 16}
@@ -197,16 +206,21 @@ def test_the_two_that_each_make_the_gradient_are_in_the_pairs_and_refused():
     assert any("gradient" in slots(p.values[0]) & slots(p.values[1]) for p in PAIRS)
 
 
+NEED_ADAM = {"adamrel", "betas", "wd"}
+
+
 def exclude_each_other(one, two):
-    """Both make the gradient, both bring an optimizer, or both replace the activations."""
-    doubled = {one.name, two.name} == {"crelu", "fourier"}
-    return doubled or bool({"gradient", "optimizer"} & slots(one) & slots(two))
+    """Both make the gradient, bring an optimizer, or replace the activations; or one needs Adam."""
+    replace = {one.name, two.name} <= {"crelu", "fourier", "leaky", "rational"}
+    without_adam = "upgd" in (one.name, two.name) and {one.name, two.name} & NEED_ADAM
+    shared = {"gradient", "optimizer", "critic"} & slots(one) & slots(two)
+    return replace or bool(without_adam) or bool(shared)
 
 
 @pytest.mark.parametrize(("one", "two", "agent"), PAIRS)
 def test_two_together_train_or_are_refused_with_the_reason(one, two, agent):
     if exclude_each_other(one, two):
-        with pytest.raises(UsageError, match="exclude each other|choose one"):
+        with pytest.raises(UsageError, match="exclude each other|choose one|needs Adam"):
             trained(one, agent, second=two)
         return
     model = trained(one, agent, second=two)

@@ -15,6 +15,10 @@ EAGER = {  # so that what acts now and then has acted, and is about to act, at t
     "rate": 0.01,
     "warmup": 150,
     "cycle": 40,
+    "after": 40,
+    "threshold": 3,
+    "least": 2,
+    "refresh": 40,
 }
 
 
@@ -67,7 +71,8 @@ CASES = [
     pytest.param(entry, agent, id=f"{entry.name}-{agent}")
     for entry in registry.entries("intervention").values()
     for agent in ("dqn", "ppo")
-    if agent in entry.traits.get("agents", (agent,))
+    if agent in (entry.traits.get("agents") or (agent,))
+    and "vectors" in (entry.traits.get("observations") or ("vectors",))
 ]
 
 
@@ -113,6 +118,11 @@ def test_frames_in_a_replay_memory(replay, buffer, n_steps, tmp_path, monkeypatc
         target_update_interval=50,
     )
     same_after(cell, tmp_path, monkeypatch)
+
+
+def test_shifted_frames(tmp_path, monkeypatch):
+    env = "Atari-Shifted/SpaceInvaders-reward"
+    same_after(cell_of("dqn", "random-shift", env=env, period=128), tmp_path, monkeypatch)
 
 
 def test_ppo_on_frames(tmp_path, monkeypatch):

@@ -1,4 +1,7 @@
-"""Every shift of every suite, whoever wrote it: the promises of `rlplastic.envs.shifts`."""
+"""Every shift of every suite, whoever wrote it: the promises of `rlplastic.envs.shifts`.
+
+What their streams show is looked at by `rlplastic check`, in ``test_streams.py``.
+"""
 
 from __future__ import annotations
 
@@ -82,8 +85,14 @@ def others():
 
 
 def stream_of(shifts, base, worlds, seed=3, copies=2, period=1_200_000, **more):
+    try:
+        made = options.build("environment", base, "test").make(copies)
+    except UsageError as error:
+        if "pip install 'rlplastic[" not in str(error):
+            raise
+        pytest.skip(str(error))
     return Stream(
-        options.build("environment", base, "test").make(copies),
+        made,
         [options.build("shift", shift, "test") for shift in shifts],
         Listed(period=period, worlds=worlds),
         seed=seed,
@@ -128,30 +137,6 @@ def test_every_shift_is_tested_here():
     used = {shift["name"] for _, task in EXAMPLES for shift in task.shifts}
     used |= {shift["name"] for shift, _ in OTHERS}
     assert used == set(registry.entries("shift")), "use it in a suite, or give it defaults that fit"
-
-
-@pytest.mark.parametrize(("shifts", "base"), CASES)
-def test_world_0_is_the_stream_without_shifts(shifts, base):
-    plain, shifted = stream_of([], base, (0,)), stream_of(shifts, base, (0,))
-    for a, b in zip(play(plain), play(shifted), strict=True):
-        assert a.tobytes() == b.tobytes()
-
-
-@pytest.mark.parametrize(("shifts", "base"), CASES)
-def test_a_world_is_the_same_whenever_it_is_made(shifts, base):
-    first, again = stream_of(shifts, base, (1,)), stream_of(shifts, base, (1,))
-    for a, b in zip(play(first), play(again), strict=True):
-        assert a.tobytes() == b.tobytes()
-
-
-@pytest.mark.parametrize(("shifts", "base"), CASES)
-def test_observations_stay_in_the_declared_space_with_shape_and_dtype(shifts, base):
-    stream = stream_of(shifts, base, (1,))
-    trace, rewards = play(stream)
-    assert trace.dtype == stream.observation_space.dtype
-    assert rewards.dtype == np.float32
-    for observation in trace.reshape(-1, *stream.observation_space.shape):
-        assert stream.observation_space.contains(observation)
 
 
 @pytest.mark.parametrize(("shifts", "base"), CASES)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import running
 
-from rlplastic import locks, pool, store
+from rlplastic import locks, pool, store, worker
 from rlplastic.plan import Request, make_plan
 from rlplastic.progress import Lines
 
@@ -209,7 +209,7 @@ def test_a_second_signal_does_not_wait_for_a_process_that_hangs(
     )
     assert process.poll() is None, "it did not wait for the server, so this proves nothing"
     os.kill(process.pid, signal.SIGTERM)
-    assert process.wait(timeout=pool.PATIENCE / 2) == 143
+    assert process.wait(timeout=worker.PATIENCE / 2) == 143
     os.kill(server, signal.SIGCONT)
     gone(process.pid)
 

@@ -1,0 +1,461 @@
+"""Supervised learning on streams that tell the right answers: a network, a loss, an optimizer.
+
+One step of all copies is one minibatch. Its answers are scored first, with the weights as they
+are; then it is trained on, once::
+
+    on_rollout_start -> answer -> step of the stream (score) -> on_step -> one update
+
+The forward pass that answers is the one whose loss is trained on, so that a minibatch costs one
+forward and one backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Lt
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
+from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.utils import obs_as_tensor
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor, nn
+
+from rlplastic.agents.learner import Minibatch, has_dropout, update
+from rlplastic.agents.networks import (
+    ACTIVATIONS,
+    Activation,
+    Layer,
+    default_optimizer,
+    hidden_layers,
+    last_linear,
+    leaves,
+    new_policy,
+    scope_of,
+)
+from rlplastic.agents.resume import restore, snapshot
+from rlplastic.envs.supervised import Supervised
+from rlplastic.errors import UsageError
+from rlplastic.interventions import Interventions
+from rlplastic.registry import agent
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+}
+NO_CLIPPING = 1e6  # a gradient below this norm keeps its bytes
+
+
+class Batch(NamedTuple):
+    """One minibatch.
+
+    Attributes:
+        observations: What was shown: ``[batch, ...]``.
+        answers: The right answers: int64 ``[batch]``, or float32 ``[batch, outputs]``.
+    """
+
+    observations: Tensor
+    answers: Tensor
+
+
+class Convolutions(BaseFeaturesExtractor):
+    """3 x 3 convolutions with stride 2, for images from 8 x 8 on."""
+
+    def __init__(
+        self, observation_space: spaces.Box, channels: Sequence[int], activation: type[nn.Module]
+    ) -> None:
+        inputs, height, width = observation_space.shape
+        modules: list[nn.Module] = []
+        for outputs in channels:
+            modules += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), activation()]
+            inputs, height, width = outputs, -(-height // 2), -(-width // 2)
+        super().__init__(observation_space, inputs * height * width)
+        self.net = nn.Sequential(*modules, nn.Flatten())
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """``[batch, channels, height, width]`` to ``[batch, features]``."""
+        features: Tensor = self.net(observations)
+        return features
+
+
+class Predictor(BasePolicy):
+    """A network from observations to logits of classes, or to numbers.
+
+    Attributes:
+        net: The layers after the features, the output among them.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        *,
+        net_arch: Sequence[int],
+        activation_fn: type[nn.Module],
+        dropout: float = 0.0,
+        channels: Sequence[int] = (),
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.SGD,
+        optimizer_kwargs: dict[str, Any] | None = None,
+    ) -> None:
+        extractor: dict[str, Any] = {"features_extractor_class": FlattenExtractor}
+        if channels:
+            settings = {"channels": tuple(channels), "activation": activation_fn}
+            extractor = {
+                "features_extractor_class": Convolutions,
+                "features_extractor_kwargs": settings,
+            }
+        super().__init__(
+            observation_space,
+            action_space,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+            **extractor,
+        )
+        self._images = is_image_space(observation_space)
+        self.features_extractor = self.make_features_extractor()
+        width, modules = self.features_extractor.features_dim, list[nn.Module]()
+        for units in net_arch:
+            modules += [nn.Linear(width, units), activation_fn()]
+            modules += [nn.Dropout(dropout)] * bool(dropout)
+            width = units
+        self.net = nn.Sequential(*modules, nn.Linear(width, _outputs(action_space)))
+        self.optimizer = optimizer_class(
+            self.parameters(),
+            lr=lr_schedule(1),  # type: ignore[call-arg]
+            **self.optimizer_kwargs,
+        )
+
+    def paths(self) -> list[tuple[nn.Module, ...]]:
+        """The modules from the input to each output."""
+        return [(self.features_extractor, self.net)]
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """``[batch, classes]`` logits, or ``[batch, outputs]`` numbers."""
+        inputs = observations.float()
+        if self._images:  # as `stable_baselines3.common.preprocessing`, asked once
+            inputs = inputs / 255.0
+        outputs: Tensor = self.net(self.features_extractor(inputs))
+        return outputs
+
+    def _predict(self, observation: Any, deterministic: bool = True) -> Tensor:
+        return answers_of(self(observation), self.action_space)
+
+
+def _outputs(space: spaces.Space[Any]) -> int:
+    return int(space.n) if isinstance(space, spaces.Discrete) else int(np.prod(space.shape or ()))
+
+
+def answers_of(outputs: Tensor, space: spaces.Space[Any]) -> Tensor:
+    """The most likely class ``[batch]``, or the numbers themselves."""
+    return outputs.argmax(dim=1) if isinstance(space, spaces.Discrete) else outputs
+
+
+class SupervisedLearner(BaseAlgorithm):
+    """Cross-entropy (classes) or mean squared error (numbers), one update for each minibatch.
+
+    Args:
+        env: A stream whose base environment is `rlplastic.envs.supervised.Supervised`.
+        learning_rate: Of the optimizer, constant.
+        policy_kwargs: Of `Predictor`.
+        max_grad_norm: The gradient is clipped to this norm.
+        interventions: What is done to keep it plastic.
+        seed: Fixes the initial weights and everything that is drawn.
+        device: Of the network.
+
+    Raises:
+        UsageError: a stream that does not tell the right answers.
+    """
+
+    batch_type = Batch
+    gamma = 0.0  # nothing that comes later matters
+
+    def __init__(
+        self,
+        env: VecEnv,
+        *,
+        learning_rate: float,
+        policy_kwargs: dict[str, Any],
+        max_grad_norm: float = NO_CLIPPING,
+        interventions: Interventions | None = None,
+        seed: int | None = None,
+        device: str = "cpu",
+    ) -> None:
+        base = getattr(env, "base", None)
+        if not isinstance(base, Supervised):
+            raise UsageError(
+                "a supervised agent needs a stream that tells the right answers, as the suite "
+                "MNIST-Permuted has; this one only pays rewards"
+            )
+        self.examples = base
+        self.interventions = interventions or Interventions()
+        self.max_grad_norm = max_grad_norm
+        self.num_updates = 0
+        self.last_batch: Batch | None = None
+        self.last_terms: dict[str, Tensor] = {}
+        self._last_loss: Tensor | None = None
+        super().__init__(
+            Predictor,
+            env,
+            learning_rate,
+            policy_kwargs=self.interventions.build(dict(policy_kwargs)),
+            seed=seed,
+            device=device,
+            support_multi_env=True,
+            supported_action_spaces=(spaces.Discrete, spaces.Box),
+        )
+        self._setup_model()
+
+    def _setup_model(self) -> None:
+        self._setup_lr_schedule()
+        self.set_random_seed(self.seed)
+        self.policy = self.policy_class(
+            self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
+        )
+        self.interventions.rebuild(self.policy)
+        self.policy.to(self.device)
+        self.policy.set_training_mode(True)
+        self.policy.optimizer = self.interventions.optimizer(
+            lambda: default_optimizer(self, self.policy.parameters()), self.policy.parameters()
+        )
+        self.interventions.begin(self)
+
+    def learn(  # type: ignore[override]
+        self, total_timesteps: int, callback: Any = None, log_interval: int | None = None
+    ) -> Self:
+        """Answer and learn from so many examples, a minibatch at a time."""
+        total, callback = self._setup_learn(total_timesteps, callback)
+        callback.on_training_start(locals(), globals())
+        while self.num_timesteps < total:
+            callback.on_rollout_start()
+            batch, losses, answers = self._answer()
+            assert self.env is not None
+            self._last_obs, _, dones, infos = self.env.step(answers)  # type: ignore[assignment]
+            self.num_timesteps += self.n_envs
+            if not callback.on_step():
+                break
+            if dones.any():
+                self._update_info_buffer(infos, dones)
+            self.last_batch = batch
+            self._last_loss = update(self, losses)["critic"].detach()
+        callback.on_training_end()
+        return self
+
+    def _answer(self) -> tuple[Batch, Minibatch, Any]:
+        """What is shown now with its right answers, its losses, and the network's answers."""
+        batch = self._shown()
+        losses, outputs = self._losses(batch)
+        if has_dropout(self.policy):  # answers are given without masks
+            self.policy.set_training_mode(False)
+            with torch.no_grad():
+                outputs.append(self.policy(batch.observations))
+            self.policy.set_training_mode(True)
+        else:
+            losses.peek()
+        return batch, losses, answers_of(outputs[0], self.action_space).cpu().numpy()
+
+    def _shown(self) -> Batch:
+        """What is shown now, with its right answers."""
+        return Batch(
+            obs_as_tensor(self._last_obs, self.device),  # type: ignore[arg-type]
+            torch.as_tensor(self.examples.answers, device=self.device),
+        )
+
+    def losses(self, batch: Batch) -> Minibatch:
+        """The loss of a minibatch, under the name that interventions know: ``critic``."""
+        return self._losses(batch)[0]
+
+    def _losses(self, batch: Batch) -> tuple[Minibatch, list[Tensor]]:
+        """The losses, and where the outputs of the first pass are put."""
+        outputs: list[Tensor] = []
+
+        def terms(_: tuple[str, ...]) -> dict[str, Tensor]:
+            found = self.policy(batch.observations)
+            if not outputs:
+                outputs.append(found.detach())
+            if found.ndim == batch.answers.ndim:
+                return {"critic": F.mse_loss(found, batch.answers)}
+            return {"critic": F.cross_entropy(found, batch.answers)}
+
+        return Minibatch(self.policy, terms), outputs
+
+    def dump_logs(self) -> None:
+        """Write what has been recorded for the log."""
+        if self._last_loss is not None:
+            self.logger.record("train/loss", self._last_loss.item())
+        self.logger.record("train/n_updates", self.num_updates, exclude="tensorboard")
+        self.logger.dump(step=self.num_timesteps)
+
+    def values(self, observations: Tensor) -> Tensor:
+        """The network's output: ``[batch, outputs]``."""
+        values: Tensor = self.policy(observations)
+        return values
+
+    def scope(self, name: str) -> list[nn.Parameter]:
+        """The parameters of a scope; the critic is the network, and there is no actor."""
+        policy = self.policy
+        return scope_of(name, critic=policy.parameters(), head=last_linear(policy), actor=())
+
+    def layers(self, name: str) -> list[Layer]:
+        """The hidden layers of a scope: of the network, which is all there is."""
+        if name == "actor":
+            return []
+        assert isinstance(self.policy, Predictor)
+        return hidden_layers([leaves(*path) for path in self.policy.paths()])
+
+    def targets(self) -> dict[nn.Parameter, nn.Parameter]:
+        """There is no target network."""
+        return {}
+
+    def newborn(self, generator: torch.Generator) -> nn.Module:
+        """A newly initialised network of the same architecture; draws from `generator` alone."""
+        return new_policy(self, generator)
+
+    def reference(self, size: int, generator: torch.Generator) -> Tensor:
+        """Inputs of the minibatch that is shown now; draws from `generator` alone."""
+        shown = self._shown().observations
+        return shown[torch.randint(len(shown), (size,), generator=generator).to(shown.device)]
+
+    def snapshot(self) -> dict[str, Any]:
+        """Its complete state, before a minibatch."""
+        return snapshot(self)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Put back what `snapshot` returned, before a minibatch."""
+        restore(self, state)
+
+    def at_shift(self, phase: int, replay: Literal["clear", "keep"]) -> None:
+        """The world has shifted: tell oracles, and show probes the new world's first minibatch.
+
+        There is no replay memory.
+        """
+        self.interventions.at_shift(self, phase)
+        self.last_batch = self._shown()
+
+
+def _build(
+    config: Any, env: VecEnv, seed: int, interventions: Interventions, device: str
+) -> SupervisedLearner:
+    """A newborn learner of a configuration."""
+    settings: dict[str, Any] = {"fused": config.fused}
+    if config.optimizer == "sgd":
+        settings["momentum"] = config.momentum
+    else:
+        settings["eps"] = config.adam_eps
+    return SupervisedLearner(
+        env,
+        learning_rate=config.learning_rate,
+        policy_kwargs={
+            "net_arch": list(config.hidden),
+            "activation_fn": ACTIVATIONS[config.activation],
+            "dropout": config.dropout,
+            "channels": list(getattr(config, "channels", ())),
+            "optimizer_class": OPTIMIZERS[config.optimizer],
+            "optimizer_kwargs": settings,
+        },
+        max_grad_norm=config.max_grad_norm,
+        interventions=interventions,
+        seed=seed,
+        device=device,
+    )
+
+
+@agent("mlp")
+@dataclass(frozen=True, kw_only=True)
+class MLPConfig:
+    """A fully connected network that learns from right answers, one pass over a stream.
+
+    Attributes:
+        num_envs: Examples of a minibatch: each copy shows one.
+        optimizer: ``sgd`` or ``adam``.
+        learning_rate: Its step size, constant.
+        momentum: Of SGD.
+        adam_eps: Of Adam.
+        hidden: Widths of the hidden layers.
+        activation: Of the hidden layers.
+        dropout: Probability that a hidden unit is masked in an update; answers are unmasked.
+        max_grad_norm: The gradient is clipped to this norm; the default leaves it alone.
+        fused: Fused optimizer: faster, the same numbers to rounding.
+    """
+
+    learns: ClassVar[bool] = True
+
+    num_envs: Annotated[int, Ge(1)] = 16
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: Annotated[float, Gt(0)] = 0.01
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.0
+    adam_eps: Annotated[float, Gt(0)] = 1e-8
+    hidden: Sequence[Annotated[int, Ge(1)]] = (100, 100)
+    activation: Activation = "relu"
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+    max_grad_norm: Annotated[float, Gt(0)] = NO_CLIPPING
+    fused: bool = True
+
+    @property
+    def rollout(self) -> int:
+        """Examples between two updates: phases are whole multiples of it."""
+        return self.num_envs
+
+    def build(
+        self, env: VecEnv, *, seed: int, interventions: Interventions, device: str, horizon: int
+    ) -> SupervisedLearner:
+        """A newborn learner."""
+        return _build(self, env, seed, interventions, device)
+
+
+@agent("cnn")
+@dataclass(frozen=True, kw_only=True)
+class CNNConfig:
+    """A small convolutional network that learns from right answers, one pass over a stream.
+
+    Attributes:
+        num_envs: Examples of a minibatch: each copy shows one.
+        optimizer: ``sgd`` or ``adam``.
+        learning_rate: Its step size, constant.
+        momentum: Of SGD.
+        adam_eps: Of Adam.
+        channels: Of the convolutions, 3 x 3 with stride 2 each.
+        hidden: Widths of the hidden layers after them.
+        activation: Of the hidden layers.
+        dropout: Probability that a unit of `hidden` is masked in an update; answers are unmasked.
+        max_grad_norm: The gradient is clipped to this norm; the default leaves it alone.
+        fused: Fused optimizer: faster, the same numbers to rounding.
+    """
+
+    learns: ClassVar[bool] = True
+
+    num_envs: Annotated[int, Ge(1)] = 16
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    learning_rate: Annotated[float, Gt(0)] = 0.01
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.0
+    adam_eps: Annotated[float, Gt(0)] = 1e-8
+    channels: Sequence[Annotated[int, Ge(1)]] = (16, 32)
+    hidden: Sequence[Annotated[int, Ge(1)]] = (100,)
+    activation: Activation = "relu"
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+    max_grad_norm: Annotated[float, Gt(0)] = NO_CLIPPING
+    fused: bool = True
+
+    @property
+    def rollout(self) -> int:
+        """Examples between two updates: phases are whole multiples of it."""
+        return self.num_envs
+
+    def build(
+        self, env: VecEnv, *, seed: int, interventions: Interventions, device: str, horizon: int
+    ) -> SupervisedLearner:
+        """A newborn learner."""
+        if len(env.observation_space.shape or ()) != 3:
+            raise UsageError(
+                f"agent 'cnn': needs images; this stream shows {env.observation_space}. "
+                "Agent 'mlp' takes it"
+            )
+        return _build(self, env, seed, interventions, device)

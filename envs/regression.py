@@ -1,0 +1,93 @@
+"""Regression streams: the slowly changing bits of Dohare et al."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+from annotated_types import Ge, Le
+from gymnasium import spaces
+
+from rlplastic.envs.copies import Array, Copies
+from rlplastic.envs.supervised import LIMIT, Supervised
+from rlplastic.registry import environment
+
+UNITS = 100  # of the target network
+BETA = 0.7
+USUAL = 3.0  # most targets are within; random answers are drawn there, no answer is clipped to it
+
+
+class SlowBits(Supervised):
+    """See `Bits`.
+
+    Attributes:
+        slow: The bits that only a shift changes; takes effect at the next `reset`.
+    """
+
+    def __init__(self, num_copies: int, num_slow: int, num_fast: int, network: int) -> None:
+        super().__init__(num_copies)
+        self.slow = np.zeros(num_slow, dtype=np.float32)
+        width = num_slow + num_fast + 1
+        self.observation_space = spaces.Box(0.0, 1.0, (width,), np.float32)
+        self.action_space = spaces.Box(-USUAL, USUAL, (1,), np.float32)
+        rng = np.random.default_rng(network)
+        self.hidden = rng.choice([-1.0, 1.0], size=(width, UNITS))
+        self.output = rng.choice([-1.0, 1.0], size=UNITS)
+        negative = (self.hidden < 0).sum(axis=0)
+        self.thresholds = BETA * width - negative
+        codes = np.arange(2**num_fast)[:, None] >> np.arange(num_fast)
+        self._fast = (codes & 1).astype(np.float32)
+
+    def targets(self, inputs: Array) -> Array:
+        """What the target network makes of inputs ``[n, bits + 1]``: float32 ``[n, 1]``."""
+        on = inputs @ self.hidden > self.thresholds
+        found: Array = (on @ self.output).astype(np.float32)
+        return found[:, None]
+
+    def _begin(self) -> None:
+        number = len(self._fast)
+        slow, ones = np.tile(self.slow, (number, 1)), np.ones((number, 1), dtype=np.float32)
+        self._inputs = np.concatenate([slow, self._fast, ones], axis=1)
+        self._answers = self.targets(self._inputs)
+        for _, change in sorted(self.changes.items()):
+            self._answers = change(self._answers)
+
+    def _show(self) -> Array:
+        rows = self._rng.integers(len(self._inputs), size=self.num_copies)
+        self.answers = self._answers[rows]
+        return self._inputs[rows]
+
+    def _score(self, actions: Array) -> Array:
+        error = np.asarray(actions, dtype=np.float64) - self.answers
+        score: Array = -np.square(error).mean(axis=1) / LIMIT
+        return score
+
+
+@environment("Bits")
+@dataclass(frozen=True, kw_only=True)
+class Bits:
+    """Bits in, a number out: the target is a fixed random network of 100 threshold units.
+
+    Slowly-changing regression (Dohare et al., Nature 2024): `slow` bits stay as they are within a
+    world, `fast` ones are drawn for each example, the last input is 1. Weights of both layers are
+    -1 or 1; a unit is on above 0.7 (bits + 1) minus the number of its negative weights, so that
+    targets are of order 1. The return is minus the mean squared error of an episode; in world 0 all
+    slow bits are 0.
+
+    Attributes:
+        slow: Bits that a shift flips.
+        fast: Bits that are drawn for each example.
+        network: Which target network.
+    """
+
+    time_limit: ClassVar[int] = LIMIT
+    frame_skip: ClassVar[int] = 1
+
+    slow: Annotated[int, Ge(1), Le(64)] = 15
+    fast: Annotated[int, Ge(1), Le(12)] = 5
+    network: Annotated[int, Ge(0)] = 0
+
+    def make(self, num_copies: int) -> Copies:
+        """See `rlplastic.envs.copies`."""
+        return SlowBits(num_copies, self.slow, self.fast, self.network)

@@ -1,0 +1,113 @@
+"""One panel of a report as SVG: the axes it is drawn on, and the text that comes of them.
+
+Ink is ``currentColor`` and every hue a CSS variable with the hue as its fallback, so that one file
+serves light and dark; text stays text. matplotlib is imported on first use: a report of an empty
+folder, and everything else in the package, does without.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rlplastic.hover import Slice, overlay
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, FAINT = "#010203", "#040506"  # stand-ins, replaced by CSS in `to_svg`
+GREY = "#7f7f7f"
+OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442")
+PANEL = (3.5, 2.3)  # inches
+
+SETTINGS: dict[str, Any] = {
+    "svg.hashsalt": "rlplastic",
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.5,
+    "grid.alpha": 0.6,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "font.family": "DejaVu Sans",
+    "font.size": 7.5,
+    "axes.titlesize": 8,
+    "axes.labelsize": 7.5,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "lines.linewidth": 1.5,
+    "lines.solid_capstyle": "round",
+}
+
+
+@contextmanager
+def panel(
+    title: str,
+    x_label: str,
+    y_label: str = "",
+    *,
+    width: float = PANEL[0],
+    height: float = PANEL[1],
+) -> Iterator[Axes]:
+    """Empty axes under a title, in inches."""
+    from matplotlib import style
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    # From matplotlib's defaults, so that a user's matplotlibrc changes no byte.
+    with style.context(["default", SETTINGS]):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.subplots()
+        axes.set(xlabel=x_label, ylabel=y_label)
+        axes.set_title(title, loc="left", fontweight="bold")
+        yield axes
+
+
+def to_svg(axes: Axes, name: str, label: str, tips: Sequence[Slice] = ()) -> str:
+    """The figure as an SVG element that can stand inside a page beside others."""
+    figure: Any = axes.figure
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) > 1:  # below the axes, where it can cover no data
+        columns = min(len(labels), max(1, 45 // (max(map(len, labels)) + 3)))
+        extra = -(-len(labels) // columns) - 2  # the panel has room for two rows
+        figure.set_figheight(figure.get_figheight() + 0.14 * max(0, extra))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+    buffer = io.StringIO()
+    with warnings.catch_warnings():
+        # Text stays text: a glyph that this font lacks is drawn with the reader's.
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)
+    text = re.sub(r"font-family: [^;\"]*; ", "", text)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r"\s*\n\s*", " ", text).replace("> <", "><")
+    # Names inside one page must differ between its figures.
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
+    text = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', text)
+    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", text)
+    text = text.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
+    for hue in (*OKABE_ITO, GREY):
+        text = text.replace(hue, f"var(--hue-{hue[1:]}, {hue})")
+    text = text.replace("</svg>", f"{overlay(axes, tips)}</svg>")
+    return text.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)

@@ -1,0 +1,123 @@
+"""Verbs of the command line that look at what has been run: `import` and `watch`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rlplastic.errors import UsageError
+
+Pairs = Annotated[
+    list[str] | None, typer.Option("--columns", help="KEY=COLUMN or KEY=TAG, separated by commas.")
+]
+
+
+def import_(
+    files: Annotated[
+        list[Path], typer.Argument(help="CSV files, monitor.csv, event files, or folders of them.")
+    ],
+    shifts: Annotated[str, typer.Option(help="Steps at which the world changed: 100000,200000.")],
+    out: Annotated[Path, typer.Option(help="Results folder.", envvar="RLPLASTIC_OUT")],
+    end: Annotated[
+        int | None, typer.Option(min=1, help="Last step of the last phase.  [default: of the logs]")
+    ] = None,
+    pattern: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What a path says, from its end: '{task}/{arm}/{seed}.csv'; also {agent}, {copy}, "
+            "and {phase} of a newborn whose steps count from 0. Repeatable."
+        ),
+    ] = None,
+    columns: Pairs = None,
+    task: Annotated[str, typer.Option(help="Of runs of which nothing else says it.")] = "",
+    agent: Annotated[str, typer.Option(help="The same; 'random' is the random policy.")] = "",
+    arm: Annotated[str, typer.Option(help="The same; 'sam+fresh' are the newborns of sam.")] = "",
+    seed: Annotated[int | None, typer.Option(min=0, help="The same.")] = None,
+    none: Annotated[str, typer.Option(help="Arm that is the plain agent.")] = "none",
+    copies: Annotated[
+        int | None, typer.Option(min=1, help="Environments that were stepped together.")
+    ] = None,
+    worlds: Annotated[str, typer.Option(help="World of each phase: 0,1,0.")] = "",
+    scale: Annotated[
+        str, typer.Option(help="Return that a newborn gains over random: 478, or TASK=478,...")
+    ] = "",
+    random: Annotated[
+        str, typer.Option(help="Mean return of a random policy: 22, or TASK=22,...")
+    ] = "",
+    time_limit: Annotated[int | None, typer.Option(min=1, help="Steps of an episode.")] = None,
+) -> None:
+    """Make a results folder of runs of other programs, and its report.
+
+    \b
+    rlplastic import runs/*/*.csv --pattern '{arm}/{seed}.csv' \\
+        --shifts 100000,200000 --random 22 --scale 478 --out results/mine
+    """  # noqa: D301
+    from rlplastic.elsewhere.runs import Import
+    from rlplastic.elsewhere.write import import_runs
+    from rlplastic.report import write_report
+
+    said = {"task": task, "agent": agent, "arm": arm, "seed": "" if seed is None else str(seed)}
+    request = Import(
+        files=files,
+        shifts=_numbers(shifts, "--shifts"),
+        end=end,
+        patterns=pattern or [],
+        columns=_pairs(columns or [], "--columns"),
+        names={key: value for key, value in said.items() if value},
+        plain=none,
+        copies=copies,
+        worlds=_numbers(worlds, "--worlds") if worlds else [],
+        scale=_levels(scale, "--scale"),
+        random=_levels(random, "--random"),
+        time_limit=time_limit,
+    )
+    print(import_runs(request, out))
+    print(f"report: {write_report(out)}")
+
+
+def watch(
+    folder: Annotated[Path, typer.Argument(help="Results folder.")],
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
+) -> None:
+    """Look on while a bench runs elsewhere, with recovery so far; ends with it."""
+    import sys
+
+    from rlplastic.watch import watch as look
+
+    look(folder, sys.stdout, every)
+
+
+# -- parsing ---------------------------------------------------------------------------------
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    words = [word.strip().replace("_", "") for word in text.split(",")]
+    if not all(word.isascii() and word.isdigit() and len(word) < 16 for word in words):
+        raise UsageError(f"{option} {text!r:.80}: whole numbers, as 100000,200000")
+    return [int(word) for word in words]
+
+
+def _pairs(values: list[str], option: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in (part for value in values for part in value.split(",")):
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not (key and equals and value):
+            raise UsageError(f"{option} {text!r:.80}: write KEY=NAME, as return=episodic_return")
+        if key in found:
+            raise UsageError(f"{option}: {key!r} is given twice")
+        found[key] = value
+    return found
+
+
+def _levels(text: str, option: str) -> dict[str, float]:
+    """One number for all tasks (the key is empty), or one for each."""
+    pairs = _pairs([text], option) if "=" in text else {"": text} if text else {}
+    try:
+        levels = {task: float(value) for task, value in pairs.items()}
+        if not all(abs(level) < float("inf") for level in levels.values()):
+            raise ValueError
+    except ValueError:
+        raise UsageError(f"{option} {text!r:.80}: write a number, or TASK=NUMBER,...") from None
+    return levels

@@ -1,0 +1,70 @@
+"""Every task of every suite, and every shift that no suite uses, passes `rlplastic check`."""
+
+from __future__ import annotations
+
+import os
+
+import gymnasium
+import pytest
+import running
+
+import rlplastic.envs
+from rlplastic import registry
+from rlplastic.envs.check import examine
+from rlplastic.envs.tasks import PREFIX, Subject, find_subjects, subject_of
+from rlplastic.suite import suite_files
+
+SCREEN = running.DATA / "screen.py"  # images at a fraction of what a game costs
+GAME = "Atari-Shifted/Gopher-observation"  # examined completely; of other games what is theirs
+OWN = ("spaces", "base", "worlds")
+assert rlplastic.envs.__doc__  # which registers them
+IDS = [env for env in gymnasium.registry if env.startswith(PREFIX)]
+
+
+def subjects() -> list[Subject]:
+    """Tasks as their registered ids make them where they have one, then shifts by themselves."""
+    named = [find_subjects(env) for env in IDS]
+    named += [find_subjects(suite) for suite in suite_files()]
+    found = {task.name: task for tasks in reversed(named) for task in tasks}
+    used = {shift["name"] for task in found.values() for shift in task.shifts}
+    with running.no_plugins():
+        registry.add_plugin(SCREEN)
+        alone = [
+            subject_of("shift", name) for name in registry.entries("shift") if name not in used
+        ]
+    return [*found.values(), *alone]
+
+
+def costly(subject: Subject) -> bool:
+    return (
+        subject.base["name"] == "Atari"
+        and subject.name != GAME
+        and "RLPLASTIC_ALL_GAMES" not in os.environ
+    )
+
+
+SUBJECTS = subjects()
+
+
+def faults(subject: Subject, *names: str) -> list[str]:
+    """What is wrong with a task, if anything is."""
+    with running.no_plugins():
+        registry.add_plugin(SCREEN)
+        checks = list(examine(subject, quick=True, names=names))
+    return [f"{check.name}: {check.text}" for check in checks if not check.ok]
+
+
+@pytest.mark.parametrize("subject", [s for s in SUBJECTS if not costly(s)], ids=lambda s: s.name)
+def test_a_stream_keeps_its_promises(subject: Subject) -> None:
+    assert faults(subject) == []
+
+
+@pytest.mark.parametrize("subject", [s for s in SUBJECTS if costly(s)], ids=lambda s: s.name)
+def test_another_game_shows_its_own_frames_and_worlds(subject: Subject) -> None:
+    assert faults(subject, *OWN) == []
+
+
+def test_every_registered_id_and_every_shift_is_here() -> None:
+    assert {subject.env_id for subject in SUBJECTS} >= set(IDS)
+    used = {shift["name"] for subject in SUBJECTS for shift in subject.shifts}
+    assert used == set(registry.entries("shift"))

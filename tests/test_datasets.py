@@ -1,0 +1,220 @@
+"""Files of labelled images: every format read exactly, every fault named before anything runs."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import struct
+
+import numpy as np
+import pytest
+import running
+
+from rlplastic import options, registry
+from rlplastic.envs import datasets
+from rlplastic.errors import UsageError
+from rlplastic.plan import Request, make_plan
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (60, 6, 6), np.uint8)
+LABELS = np.resize(np.arange(10, dtype=np.uint8), 60)
+
+
+def idx(array):
+    return (
+        b"\0\0\x08"
+        + bytes([array.ndim])
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + (array.tobytes())
+    )
+
+
+def write(folder, name="t10k-{}", images=IMAGES, labels=LABELS, packed=True):
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, array in (("images-idx3-ubyte", images), ("labels-idx1-ubyte", labels)):
+        content = gzip.compress(idx(array)) if packed else idx(array)
+        (folder / (name.format(kind) + ".gz" * packed)).write_bytes(content)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv(datasets.VARIABLE, str(tmp_path))
+    datasets._load.cache_clear()
+    yield tmp_path
+    datasets._load.cache_clear()
+
+
+@pytest.mark.parametrize("place", ["", "mnist", "MNIST/raw"])
+@pytest.mark.parametrize("packed", [True, False])
+def test_idx_files_are_read_wherever_they_lie(folder, place, packed):
+    write(folder / place, packed=packed)
+    found = datasets.load("mnist")
+    assert found.name == "mnist-test"
+    np.testing.assert_array_equal(found.images[:, 0], IMAGES)
+    assert found.labels.tolist() == LABELS.tolist()
+
+
+def test_the_training_part_comes_first_and_the_digest_is_of_the_arrays(folder):
+    write(folder, packed=True)
+    test = datasets.load("mnist")
+    datasets._load.cache_clear()
+    write(folder, "train-{}", IMAGES[:30], LABELS[:30], packed=False)
+    assert datasets.load("mnist").name == "mnist-train"
+    assert datasets.load("mnist").digest != test.digest
+    expected = hashlib.sha256()
+    for array in (IMAGES[:, None], LABELS.astype(np.int64)):
+        expected.update(repr((array.shape, array.dtype.str)).encode() + array.tobytes())
+    assert test.digest == expected.hexdigest()[:16]
+
+
+def test_emnist_is_turned_upright_and_fashion_is_not_taken_for_mnist(folder):
+    write(folder, "emnist-balanced-test-{}")
+    np.testing.assert_array_equal(datasets.load("emnist").images[0, 0], IMAGES[0].T)
+    write(folder)
+    with pytest.raises(UsageError, match="holds no fashion-mnist"):
+        datasets.load("fashion-mnist")
+    write(folder / "fashion-mnist")
+    assert datasets.load("fashion-mnist").name == "fashion-mnist-test"
+
+
+def test_cifar_and_npz(folder):
+    rows = np.random.default_rng(1).integers(0, 256, (12, 3073), np.uint8)
+    rows[:, 0] %= 10
+    (folder / "test_batch.bin").write_bytes(rows.tobytes())
+    found = datasets.load("cifar-10")
+    np.testing.assert_array_equal(found.images.reshape(12, -1), rows[:, 1:])
+    assert found.labels.tolist() == rows[:, 0].tolist()
+    np.savez(folder / "mnist.npz", x_test=IMAGES, y_test=LABELS)
+    np.testing.assert_array_equal(datasets.load("mnist").images[:, 0], IMAGES)
+
+
+def test_the_digits_need_no_folder():
+    digits = datasets.load("digits")
+    assert digits.images.shape == (1797, 1, 8, 8)
+    assert (int(digits.images.min()), int(digits.images.max())) == (0, 255)
+    assert np.bincount(digits.labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+
+
+FAULTS = {
+    "nothing there": (lambda f: None, "(?s)holds no mnist.*Get it from https"),
+    "one file missing": (
+        lambda f: (f / "t10k-labels-idx1-ubyte.gz").unlink(),
+        "t10k-labels-idx1-ubyte: is missing beside",
+    ),
+    "gzip cut short": (
+        lambda f: cut(f / "t10k-images-idx3-ubyte.gz"),
+        "images-idx3-ubyte.gz: damaged",
+    ),
+    "not idx": (
+        lambda f: (f / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"hello world")),
+        "not an IDX file",
+    ),
+    "idx cut short": (
+        lambda f: (f / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(LABELS)[:-3])),
+        "its head says .60,., which is 60 bytes; it has 57",
+    ),
+    "fewer labels": (
+        lambda f: (f / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(LABELS[:50]))),
+        "60 images and 50 labels",
+    ),
+    "wrong checksum": (
+        lambda f: (f / "SHA256SUMS").write_text(f"{'0' * 64}  t10k-labels-idx1-ubyte.gz\n"),
+        "SHA256SUMS says 0000",
+    ),
+    "pickled": (
+        lambda f: np.savez(f / "mnist.npz", x_test=np.array([{}], dtype=object), y_test=LABELS),
+        "mnist.npz: cannot be read",
+    ),
+}
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_named_with_its_file(folder, fault):
+    spoil, message = FAULTS[fault]
+    if fault != "nothing there":
+        write(folder)
+    spoil(folder)
+    with pytest.raises(UsageError, match=message):
+        datasets.load("mnist")
+
+
+def test_a_right_checksum_passes(folder):
+    write(folder)
+    path = folder / "t10k-labels-idx1-ubyte.gz"
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "SHA256SUMS").write_text(f"{digest} *{path.name}\n")
+    assert len(datasets.load("mnist").labels) == 60
+
+
+# -- what a cell knows of its data ---------------------------------------------------------------
+
+
+def base_of(**options_):
+    return options.build("environment", {"name": "Images", **options_}, "test")
+
+
+def test_the_folder_is_no_part_of_a_cell_and_the_data_are(folder, monkeypatch):
+    def base():
+        datasets._load.cache_clear()
+        request = Request(agents=["mlp"], regs=["none"], env="MNIST-Permuted", budget="smoke")
+        plan = make_plan(request)
+        return plan, plan.cells[-1].identity["stream"]["base"]
+
+    write(folder)
+    plan, here = base()
+    assert here["used"] == "mnist-test"
+    assert str(folder) not in str(plan)
+    assert "mnist-test" in plan.tasks["MNIST-observation"]["data"]
+    monkeypatch.setenv(datasets.VARIABLE, str(write(folder / "elsewhere")))
+    assert base()[1] == here
+    write(folder / "elsewhere", images=IMAGES[::-1])
+    assert base()[1] != here
+    monkeypatch.delenv(datasets.VARIABLE)
+    plan, there = base()
+    assert there["used"] == "digits"
+    assert any("digits stand in for mnist" in note for note in plan.notes)
+
+
+def test_other_data_than_planned_are_refused(folder):
+    write(folder)
+    config = registry.load("environment", "Images")(**planned(base_of()))
+    datasets._load.cache_clear()
+    write(folder, labels=LABELS[::-1])
+    with pytest.raises(UsageError, match="what is there now is mnist-test"):
+        config.make(2)
+
+
+def planned(config):
+    return {key: value for key, value in options.spec_of(config).items() if key != "name"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"classes": [0, 47]}, "has no class 47; it has 0 to 9"),
+        ({"classes": [3]}, "two or more"),
+        ({"classes": [3, 3]}, "two or more"),
+        ({"size": 61}, "nearest valid: 60"),
+    ],
+)
+def test_classes_and_examples_that_are_not_there_are_refused(folder, asked, message):
+    write(folder)
+    with pytest.raises(UsageError, match=message):
+        base_of(**asked).make(2)
+
+
+def test_a_bench_on_damaged_files_writes_nothing(folder, tmp_path):
+    write(folder)
+    cut(folder / "t10k-images-idx3-ubyte.gz")
+    out = tmp_path / "out"
+    done = running.rlplastic(
+        *("bench", "--suite", "MNIST-Permuted", "--budget", "smoke"),
+        *("--data-dir", folder, "--out", out),
+    )
+    assert done.returncode == 2
+    assert "t10k-images-idx3-ubyte.gz: damaged" in done.stderr
+    assert not out.exists()
