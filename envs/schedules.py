@@ -85,22 +85,6 @@ def worlds_of(schedule: Schedule) -> list[int]:
     return sorted({schedule.world(phase) for phase in range(schedule.phases)})
 
 
-def steady(schedule: Schedule) -> Schedule:
-    """The same phases and worlds, each there in full from its beginning."""
-    return rounded(schedule, 1) if isinstance(schedule, Ramped) else schedule
-
-
-def rounded(schedule: Schedule, unit: int) -> Schedule:
-    """The same worlds in phases rounded up to multiples of a unit."""
-    phases = range(schedule.phases)
-    lengths = [schedule.start(phase + 1) - schedule.start(phase) for phase in phases]
-    return Listed(
-        period=unit,
-        worlds=[schedule.world(phase) for phase in phases],
-        lengths=[-(-length // unit) for length in lengths],
-    )
-
-
 def refuse_impossible(schedule: Schedule, ticks: int) -> None:
     """Refuse a schedule that no clock can follow.
 

@@ -8,7 +8,6 @@ over the whole run. matplotlib and the streams are imported on first use.
 from __future__ import annotations
 
 import io
-import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,20 +67,21 @@ def preview(env: str, *, out: Path | None, phases: int, seed: int, gif: bool) ->
 
 
 def look(subject: Subject, timetable: Schedule, phases: int, seed: int) -> list[Phase]:
-    """Enter each of the first phases in the same way, and look; a ramp is over when it is seen."""
-    from rlplastic.envs.schedules import steady
+    """Enter each of the first phases in the same way, and look."""
+    from rlplastic.envs.schedules import Listed
     from rlplastic.envs.traces import play
 
-    stream = subject.stream(1, steady(timetable), seed=seed, clip_reward=False)
+    # a world as it is in full, also where it comes little by little
+    worlds = [timetable.world(number) for number in range(phases)]
+    endless = Listed(period=2**40, worlds=worlds)
+    stream = subject.stream(1, endless, seed=seed, clip_reward=False, notify=False)
     steps = STEPS[len(stream.observation_space.shape or ()) == 3]
     last, found = stream.base.stack, []
-    for number in range(phases):
+    for number, world in enumerate(worlds):
         stream.begin(number)
-        length = min(steps, timetable.start(number + 1) - timetable.start(number) - 1)
-        sights = play(stream, length, seed=seed, seeds=[seed], hold=HOLD)
+        sights = play(stream, steps, seed=seed, seeds=[seed], hold=HOLD)
         first, *rest = ((s.observation[0], s.reward[0], s.done[0]) for s in sights)
         shown = np.stack([first[0], *(seen for seen, _, _ in rest)])
-        world = timetable.world(number)
         found.append(
             Phase(
                 number=number,
@@ -200,11 +200,11 @@ def _short(value: Any) -> str:
 def _head(subject: Subject, timetable: Schedule, seed: int) -> str:
     shifts = " + ".join(_spoken(spec) for spec in subject.shifts)
     kind = subject.schedule["name"]
-    starts = [timetable.start(phase) for phase in range(timetable.phases + 1)]
-    lengths = [end - begin for begin, end in itertools.pairwise(starts)]
-    steps = f"{min(lengths):,}" + f" to {max(lengths):,}" * (max(lengths) > min(lengths))
+    lengths = {timetable.start(k + 1) - timetable.start(k) for k in range(timetable.phases)}
+    steps = " to ".join(f"{length:,}" for length in sorted({min(lengths), max(lengths)}))
+    told = "; the agent is told of the world" if subject.keywords.get("notify") else ""
     return (
-        f"{subject.name}: {shifts or 'no shift'}\n"
+        f"{subject.name}: {shifts or 'no shift'}{told}\n"
         f"{timetable.phases} phases, {kind}, of {steps} steps; seed {seed}; "
         "the same start and the same random actions in each phase"
     )

@@ -43,6 +43,7 @@ class ChurnReduction(Intervention):
             the present network).
     """
 
+    agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo")
     cost: ClassVar[float] = 2.0
 
     strength: Annotated[float, Ge(0)] = 1.0
