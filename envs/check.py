@@ -48,7 +48,7 @@ INDENT: dict[str, Any] = {"subsequent_indent": " " * 23, "break_on_hyphens": Fal
 ALLOWED = (  # warnings of the two checkers that say nothing about a stream
     ".*Box observation space m\\w+ value is -?infinity",  # Gaussian offsets have no bound
     ".*symmetric and normalized (Box action )?space",  # the base environment's own actions
-    ".*minimal resolution for an image is 36x36",  # MinAtar's 10 x 10, which have a network
+    ".*minimal resolution for an image is 36x36",  # MinAtar's 10 x 10 have a network of their own
     ".*not having a spec",  # a task of a suite is built without `gymnasium.make`
 )
 

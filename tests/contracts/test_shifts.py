@@ -189,6 +189,25 @@ def test_worlds_1_and_2_differ_where_both_exist(shifts, base):
 
 
 @pytest.mark.parametrize(("shifts", "base"), CASES)
+def test_the_checkers_accept_a_scalar_environment_in_world_1(shifts, base):
+    """With boundary and reset(seed): a random shift must forget what it drew before."""
+    env = ShiftedEnv(
+        SingleCopy(options.build("environment", base, "test").make(1)),
+        [options.build("shift", shift, "test") for shift in shifts],
+        Listed(period=10**6, worlds=(1,)),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # what has no bound: moves and factors of a Gaussian, velocities of CartPole
+        warnings.filterwarnings("ignore", ".*Box observation space m\\w+ value is -?infinity")
+        warnings.filterwarnings("ignore", ".*we recommend using a symmetric")  # Pendulum's own
+        check_env(env, skip_render_check=True)
+        if isinstance(env.action_space, gymnasium.spaces.Discrete):
+            check_env_sb3(env)  # of Pendulum's actions and tiny frames it warns by itself
+    env.close()
+
+
+@pytest.mark.parametrize(("shifts", "base"), CASES)
 def test_a_seeded_reset_forgets_the_past(shifts, base):
     fresh, used = (stream_of(shifts, base, (1,)) for _ in "ab")
     play(used, 17, seed=9)
@@ -269,25 +288,6 @@ def test_a_shift_that_mixes_goes_from_world_to_world_in_a_straight_line(shifts, 
         mix = mix.reshape(2, *[1] * len(shape))
         line = (1 - mix) * frames[1] + mix * frames[2]
         np.testing.assert_allclose(frames[0], line, rtol=1e-5, atol=rounding)
-
-
-@pytest.mark.parametrize(("shifts", "base"), CASES)
-def test_the_checkers_accept_a_scalar_environment_in_world_1(shifts, base):
-    """With boundary and reset(seed): a random shift must forget what it drew before."""
-    env = ShiftedEnv(
-        SingleCopy(options.build("environment", base, "test").make(1)),
-        [options.build("shift", shift, "test") for shift in shifts],
-        Listed(period=10**6, worlds=(1,)),
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        # what has no bound: moves and factors of a Gaussian, velocities of CartPole
-        warnings.filterwarnings("ignore", ".*Box observation space m\\w+ value is -?infinity")
-        warnings.filterwarnings("ignore", ".*we recommend using a symmetric")  # Pendulum's own
-        check_env(env, skip_render_check=True)
-        if isinstance(env.action_space, gymnasium.spaces.Discrete):
-            check_env_sb3(env)  # of Pendulum's actions and tiny frames it warns by itself
-    env.close()
 
 
 def test_every_field_of_every_shift_has_a_documented_meaning_and_a_default_or_an_example():
