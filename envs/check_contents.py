@@ -135,7 +135,8 @@ def forgets(subject: Subject, effort: Effort) -> str:
 def base(subject: Subject, effort: Effort) -> str:
     """World 0, at first and when it comes back, is the base environment byte for byte."""
     schedule = _visit(subject, 2, effort.base)
-    stream, alone = subject.stream(2, schedule, seed=1), subject.copies(2)
+    stream = subject.stream(2, schedule, seed=1, notify=False)  # the base tells of no world
+    alone = subject.copies(2)
     for phase in (0, 2) if schedule.phases > 2 else (0,):
         draws = actions(stream.action_space, 2, 1)
         while stream.phase < phase:
