@@ -48,6 +48,7 @@ class Copies(ABC):
         action_space: Of one copy.
         stack: Number of single frames that the learner sees; 1 for plain observations.
         spread: Scale of each observation dimension, or None where it has no meaning.
+        apart: Whether a copy shows the same without the others; False where they are one minibatch.
     """
 
     num_copies: int
@@ -55,6 +56,7 @@ class Copies(ABC):
     action_space: spaces.Space[Any]
     stack: int = 1
     spread: Array | None = None
+    apart: bool = True
 
     @abstractmethod
     def reset(self, seeds: Sequence[int] | None = None) -> Array:

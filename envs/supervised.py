@@ -47,6 +47,8 @@ class Supervised(Copies):
 
     answers: Array
 
+    apart = False
+
     def __init__(self, num_copies: int) -> None:
         self.num_copies = num_copies
         self.changes: dict[int, Callable[[Array], Array]] = {}

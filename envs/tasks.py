@@ -71,6 +71,12 @@ class Subject:
         base: Copies = build("environment", self.base, self.name).make(number)
         return base
 
+    def apart(self) -> bool:
+        """Whether the copies can be stepped one by one."""
+        base = self.copies(1)
+        base.close()
+        return base.apart
+
     def build_shifts(self) -> list[Shift]:
         """The shifts, unbound."""
         return [build("shift", spec, self.name) for spec in self.shifts]
