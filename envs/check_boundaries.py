@@ -127,17 +127,13 @@ def begins(subject: Subject, effort: Effort) -> str:
 
 def leaks(subject: Subject, effort: Effort) -> str:
     """Neither infos nor spaces nor other attributes tell the agent of phase or world."""
-    copies = 2 if subject.apart() else 1
-    schedule = subject.short(copies, effort.phase)
-    stream, env = (
-        subject.stream(copies, schedule, seed=1),
-        subject.scalar(copies, 0, schedule, seed=1),
-    )
+    schedule = subject.short(2, effort.phase)
+    stream, env = subject.stream(2, schedule, seed=1), subject.scalar(2, 0, schedule, seed=1)
     stream.reset()
     _, info = env.reset()
     stated = _stated(stream), _stated(env)
-    draws = actions(stream.action_space, copies, 1, 3)
-    for number in range(schedule.start(schedule.phases) // copies + 2):
+    draws = actions(stream.action_space, 2, 1, 3)
+    for number in range(schedule.start(schedule.phases) // 2 + 2):
         if info or any(stream.reset_infos):
             raise Broken(f"step {number}: infos of resets and environment must be empty: {info}")
         action = next(draws)
@@ -159,7 +155,7 @@ def leaks(subject: Subject, effort: Effort) -> str:
 
 def agree(subject: Subject, effort: Effort) -> str:
     """Gymnasium environments are the copies of the vectorised stream."""
-    copies = 3 if subject.apart() else 1
+    copies = 3
     schedule = subject.short(copies, effort.phase)
     vector = subject.stream(copies, schedule, seed=9)
     envs = [subject.scalar(copies, i, schedule, seed=9) for i in range(copies)]

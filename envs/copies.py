@@ -48,7 +48,7 @@ class Copies(ABC):
         action_space: Of one copy.
         stack: Number of single frames that the learner sees; 1 for plain observations.
         spread: Scale of each observation dimension, or None where it has no meaning.
-        apart: Whether a copy shows the same without the others; False where they are one minibatch.
+        joint: True if all copies draw from one source in turn: they get the seed of copy 0.
     """
 
     num_copies: int
@@ -56,7 +56,7 @@ class Copies(ABC):
     action_space: spaces.Space[Any]
     stack: int = 1
     spread: Array | None = None
-    apart: bool = True
+    joint: bool = False
 
     @abstractmethod
     def reset(self, seeds: Sequence[int] | None = None) -> Array:
@@ -69,10 +69,15 @@ class Copies(ABC):
     def step(self, actions: Array) -> Transition:
         """One step of all copies."""
 
-    def configure(
-        self, change: Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]
-    ) -> None:
-        """Re-parameterise every copy; takes effect at the next `reset`."""
+    def share(self, first: int, total: int) -> None:  # noqa: B027
+        """These are the copies from number `first` on of `total` that are stepped together."""
+
+    def configure(self, change: Callable[[Any], Any]) -> None:
+        """Re-parameterise every copy; takes effect at the next `reset`.
+
+        `change` is given each base environment and returns what replaces it: each copy's own, or
+        these copies themselves where they are one object.
+        """
         raise NotImplementedError(f"{type(self).__name__} cannot be re-parameterised")
 
     def close(self) -> None:  # noqa: B027

@@ -12,7 +12,6 @@ from rlplastic.envs.copies import Array, Copies, GymCopies
 from rlplastic.envs.schedules import Drawn, Schedule
 from rlplastic.envs.shifts import Shift
 from rlplastic.envs.stream import Boundary, Stream
-from rlplastic.errors import UsageError
 
 
 class SingleCopy(gymnasium.Env[Array, Any]):
@@ -93,11 +92,6 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
         reward_scale: float = 1.0,
     ) -> None:
         base = env.copies if isinstance(env, SingleCopy) else GymCopies(lambda: env, 1)
-        if copies > 1 and not base.apart:
-            raise UsageError(
-                f"copies = {copies}: this base environment shows its copies one minibatch, which "
-                "cannot be taken apart; valid: 1, or a Stream"
-            )
         self.stream = Stream(
             base,
             shifts,

@@ -96,6 +96,7 @@ class Stream(VecEnv):
         self.reward_scale = reward_scale
         self.ticks = base.num_copies if ticks is None else ticks
         self.first_copy = first_copy
+        base.share(first_copy, self.ticks)
         self.reset_key = reset_key or (seed,)
         self.listener = listener
         self._unbound = tuple(shifts)
@@ -293,14 +294,11 @@ class Stream(VecEnv):
         shifts = self._by_method[method]
         if not shifts or not worlds.any():
             return values
-        rows = np.flatnonzero(worlds)
-        whole = len(rows) == len(worlds)
-        moment = Moment(
-            copies=(self._everyone if copies is None else copies)[rows],
-            step=self._age,
-            event=event or method,
-            last=np.zeros(len(rows), dtype=bool) if last is None else last[rows],
-        )
+        copies = self._everyone if copies is None else copies
+        last = np.zeros(len(worlds), dtype=bool) if last is None else last
+        whole = worlds.all()
+        rows = slice(None) if whole else np.flatnonzero(worlds)
+        moment = Moment(copies[rows], self._age, event or method, last[rows])
         for shift in shifts:
             shift.tell(moment)
             change = getattr(shift, method)
@@ -414,7 +412,7 @@ class Stream(VecEnv):
         return [
             int(np.random.SeedSequence(words).generate_state(1)[0] >> 1)
             for words in (
-                [_RESETS, *self.reset_key, phase, self.first_copy + copy]
+                [_RESETS, *self.reset_key, phase, 0 if self.base.joint else self.first_copy + copy]
                 for copy in range(self.base.num_copies)
             )
         ]

@@ -71,12 +71,6 @@ class Subject:
         base: Copies = build("environment", self.base, self.name).make(number)
         return base
 
-    def apart(self) -> bool:
-        """Whether the copies can be stepped one by one."""
-        base = self.copies(1)
-        base.close()
-        return base.apart
-
     def build_shifts(self) -> list[Shift]:
         """The shifts, unbound."""
         return [build("shift", spec, self.name) for spec in self.shifts]
@@ -145,7 +139,7 @@ def find_subjects(env: str) -> list[Subject]:
     if env.startswith(PREFIX):
         return _of_id(env)
     name, pattern = split(env)
-    return _of_suite(name, [pattern or "*"])
+    return _of_suite(name, (pattern or "*").split(","))
 
 
 def _of_suite(name: str, patterns: list[str], env_id: str = "") -> list[Subject]:

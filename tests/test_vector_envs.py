@@ -12,7 +12,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from rlplastic.envs.scalar import ShiftedEnv
 from rlplastic.envs.tasks import Subject, find_subjects
-from rlplastic.errors import UsageError
 
 COPIES, PERIOD, PHASES, STEPS = 3, 180, 4, 260  # 60 steps of each copy in a phase
 TASKS = [
@@ -117,11 +116,3 @@ def test_with_next_step_a_copys_clock_counts_its_own_steps_only() -> None:
             changed[i].setdefault(env.phase, step)
             assert env.stream.clock == COPIES * (step - ends[i])
     assert changed[0][2] < changed[1][2]
-
-
-def test_copies_that_are_one_minibatch_cannot_be_taken_apart() -> None:
-    (subject,) = find_subjects("Bits-Regression/Mean-reward")
-    timetable = subject.timetable(PERIOD, PHASES)
-    assert subject.scalar(1, 0, timetable).reset()[0].shape
-    with pytest.raises(UsageError, match="copies = 2: .* one minibatch"):
-        subject.scalar(2, 0, timetable)
