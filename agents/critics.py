@@ -80,9 +80,12 @@ class Critic:
         shares = (1 - (targets - self.centres().to(targets)).abs() / self.width).clamp_min(0)
         return (probabilities.unsqueeze(2) * shares).sum(dim=1)
 
-    def loss(self, values: Tensor, targets: Tensor) -> Tensor:
-        """Of a regression; both of one shape."""
-        return (F.mse_loss if self.kind == "mse" else F.smooth_l1_loss)(values, targets)
+    def loss(self, values: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Of a regression; both of one shape ``[batch]`` or ``[batch, 1]``, weights ``[batch]``."""
+        regression = F.mse_loss if self.kind == "mse" else F.smooth_l1_loss
+        if weights is None:
+            return regression(values, targets)
+        return (weights * regression(values, targets, reduction="none").flatten()).mean()
 
     def install(self, policy: Any) -> None:
         """Give the networks of a new policy outputs over bins, if need be; draws their weights."""
@@ -127,6 +130,7 @@ def logits_of(output: Any) -> Tensor:
     return logits
 
 
-def cross_entropy(logits: Tensor, probabilities: Tensor) -> Tensor:
-    """Mean over the batch of -Σ p log softmax(logits); both ``[batch, bins]``."""
-    return -(probabilities * logits.log_softmax(dim=1)).sum(dim=1).mean()
+def cross_entropy(logits: Tensor, probabilities: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean over the batch of -Σ p log softmax(logits) of ``[batch, bins]``; weights ``[batch]``."""
+    each = -(probabilities * logits.log_softmax(dim=1)).sum(dim=1)
+    return (each if weights is None else weights * each).mean()

@@ -112,6 +112,7 @@ class DQN(stable_baselines3.DQN):
 
     def losses(self, batch: ReplayBufferSamples) -> Minibatch:
         """The critic's loss; the bootstrap target is computed here, once."""
+        weights = self.interventions.weights(self, batch)
         discounts = batch.discounts if batch.discounts is not None else self.gamma
         with torch.no_grad():
             future, best = self.q_net_target(batch.next_observations).max(dim=1, keepdim=True)
@@ -129,8 +130,8 @@ class DQN(stable_baselines3.DQN):
             actions = batch.actions.long()
             if self.critic.binned:
                 logits = chosen(logits_of(self.q_net.q_net[-1]), actions)
-                return {"critic": cross_entropy(logits, wanted)}
-            return {"critic": self.critic.loss(torch.gather(values, 1, actions), target)}
+                return {"critic": cross_entropy(logits, wanted, weights)}
+            return {"critic": self.critic.loss(torch.gather(values, 1, actions), target, weights)}
 
         return Minibatch(self.policy, terms)
 

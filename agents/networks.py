@@ -208,11 +208,11 @@ class UnitNorm(nn.Module):
         return x / (length + 1e-8)
 
 
-def paths_of(policy: Any) -> list[tuple[nn.Module, nn.Module]]:
+def paths_of(policy: Any) -> list[tuple[nn.Module, ...]]:
     """Extractor and hidden layers below each output, for every network of a policy."""
     if hasattr(policy, "paths"):
-        paths: list[tuple[nn.Module, nn.Module]] = policy.paths()
-        return paths
+        found: list[tuple[nn.Module, ...]] = policy.paths()
+        return found
     if hasattr(policy, "q_net"):
         return [(net.features_extractor, net.q_net) for net in (policy.q_net, policy.q_net_target)]
     extractors = [getattr(policy, f"{prefix}_features_extractor") for prefix in ("pi", "vf")]

@@ -158,14 +158,15 @@ class PPO(stable_baselines3.PPO):
         return Minibatch(self.policy, terms), statistics
 
     def _value_loss(self, values: Tensor, batch: RolloutBufferSamples) -> Tensor:
+        weights = self.interventions.weights(self, batch)
         if self.critic.binned:
             wanted = self.critic.probabilities(batch.returns)
-            return cross_entropy(logits_of(self.policy.value_net)[:, 0], wanted)
+            return cross_entropy(logits_of(self.policy.value_net)[:, 0], wanted, weights)
         values = values.flatten()
         if self.clip_range_vf is not None:
             limit = self.clip_range_vf(self._current_progress_remaining)  # type: ignore[operator]
             values = batch.old_values + torch.clamp(values - batch.old_values, -limit, limit)
-        return self.critic.loss(batch.returns, values)
+        return self.critic.loss(batch.returns, values, weights)
 
     def values(self, observations: Tensor) -> Tensor:
         """The critic's output: ``[batch, 1]``."""

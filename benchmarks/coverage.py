@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlplastic.aggregate import estimate, sign_flip
+from rlplastic.aggregate import estimate
+from rlplastic.significance import sign_flip
 
 STUDIES = 400  # standard error of a coverage of 95 %: 1.1 points
 RESAMPLES = 2000

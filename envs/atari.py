@@ -16,10 +16,11 @@ from typing import Annotated, ClassVar
 import numpy as np
 from ale_py import roms
 from ale_py.vector_env import AtariVectorEnv
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, MinLen
 from gymnasium.vector import AutoresetMode
 
 from rlplastic.envs.copies import Array, Copies, Transition
+from rlplastic.envs.switching import SwitchCopies
 from rlplastic.errors import unknown
 from rlplastic.registry import environment
 
@@ -83,12 +84,16 @@ class Atari:
 
     def __post_init__(self) -> None:
         """Refuse a game that ALE does not have."""
-        games = roms.get_all_rom_ids()
-        if self.game not in games:
-            raise unknown("Atari game", self.game, games)
+        if self.game not in self.choices():
+            raise unknown("Atari game", self.game, self.choices())
 
-    def make(self, num_copies: int) -> Copies:
-        """See `rlplastic.envs.copies`."""
+    @staticmethod
+    def choices() -> list[str]:
+        """Every value of `game`."""
+        return list(roms.get_all_rom_ids())
+
+    def make(self, num_copies: int, *, all_actions: bool = False) -> AtariCopies:
+        """See `rlplastic.envs.copies`; with the game's minimal action set, or all 18."""
         return AtariCopies(
             AtariVectorEnv(
                 self.game,
@@ -103,5 +108,41 @@ class Atari:
                 reward_clipping=False,
                 episodic_life=False,
                 autoreset_mode=AutoresetMode.SAME_STEP,
+                full_action_space=all_actions,
             )
         )
+
+
+@environment("AtariSwitch")
+@dataclass(frozen=True, kw_only=True)
+class AtariSwitch:
+    """Several Atari games, one at a time, with all 18 actions; the shift `game` says which.
+
+    Attributes:
+        games: ALE's names of the games; world w plays the w-th.
+        sticky: As of `Atari`.
+        noops: As of `Atari`.
+        max_frames: As of `Atari`.
+    """
+
+    frame_skip: ClassVar[int] = 4
+    time_limit: ClassVar[int | None] = None
+
+    games: Annotated[Sequence[str], MinLen(2)]
+    sticky: Annotated[float, Ge(0), Le(1)] = 0.25
+    noops: Annotated[int, Ge(0)] = 30
+    max_frames: Annotated[int, Ge(4)] = 108_000
+
+    def __post_init__(self) -> None:
+        """Refuse a game that ALE does not have."""
+        self._members()
+
+    def _members(self) -> list[Atari]:
+        return [
+            Atari(game=game, sticky=self.sticky, noops=self.noops, max_frames=self.max_frames)
+            for game in self.games
+        ]
+
+    def make(self, num_copies: int) -> Copies:
+        """See `rlplastic.envs.copies`."""
+        return SwitchCopies([game.make(num_copies, all_actions=True) for game in self._members()])

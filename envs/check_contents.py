@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
+from rlplastic import registry
 from rlplastic.doctor import Broken
-from rlplastic.envs.copies import Array
+from rlplastic.envs.copies import Array, Transition
 from rlplastic.envs.schedules import Listed, Schedule
 from rlplastic.envs.stream import Stream
 from rlplastic.envs.tasks import Subject
@@ -41,6 +48,29 @@ def spaces(subject: Subject, effort: Effort) -> str:
     return f"{steps} steps of 2 copies over {schedule.phases} phases"
 
 
+def inputs(subject: Subject, effort: Effort) -> str:
+    """Shifts do not write into what they are given, which others read too."""
+    schedule, alone = subject.short(2, effort.phase), subject.copies(2)
+    step = alone.step
+
+    def locked(actions: Array) -> Transition:
+        out = step(actions)
+        for array in (out.observation, out.reward, out.final):
+            array.flags.writeable = False
+        return out
+
+    alone.step = locked  # type: ignore[method-assign]
+    stream = subject.stream(2, schedule, base=alone, seed=1)
+    stream.reset()
+    draws, steps = actions(alone.action_space, 2, 1, 3), schedule.start(schedule.phases) // 2
+    for _ in range(steps):
+        action = next(draws)
+        action.flags.writeable = False
+        stream.step(action)
+    stream.close()
+    return f"actions, frames and rewards of {steps} steps could not be written to"
+
+
 def determinism(subject: Subject, effort: Effort) -> str:
     """The same seed and actions give the same bytes, whatever the global generators hold."""
     schedule = subject.short(2, effort.phase)
@@ -55,7 +85,12 @@ def determinism(subject: Subject, effort: Effort) -> str:
                 raise Broken(f"step {number}, phase {again.phase}, {text} at the second time")
     first.close()
     again.close()
-    return f"twice {steps} steps of 2 copies over {schedule.phases} phases"
+    if effort.processes:
+        other = _in_another_process(subject, effort.phase)
+        if other != contents_digest(subject, effort.phase):
+            raise Broken("another process, with other hashes of words, sees other bytes")
+    where = "here and in another process" if effort.processes else "twice"
+    return f"{where} {steps} steps of 2 copies over {schedule.phases} phases"
 
 
 def forgets(subject: Subject, effort: Effort) -> str:
@@ -116,6 +151,8 @@ def base(subject: Subject, effort: Effort) -> str:
                 own = stack.stacked(step_base(alone, next(draws)), clip)
             if number == effort.base:  # where the phase ends, whatever the base does
                 break
+            if subject.keywords.get("notify"):
+                seen = _untold(seen, own.final.shape[1])
             if text := difference(seen, own):
                 raise Broken(f"step {number} of phase {phase}, {text} where the base has the last")
     for held in (stream, alone):
@@ -161,6 +198,41 @@ def _first_difference(subject: Subject, before: int, after: int, effort: Effort)
     )
 
 
+def contents_digest(subject: Subject, phase: int) -> str:
+    """A digest of everything that is seen in short phases."""
+    schedule, digest = subject.short(2, phase), hashlib.sha256()
+    stream = subject.stream(2, schedule, seed=5)
+    for seen in play(stream, schedule.start(schedule.phases) // 2 + 5, seed=2, hold=2):
+        for array in (seen.observation, seen.reward, seen.done, seen.truncated, seen.final):
+            digest.update(array.tobytes())
+    stream.close()
+    return digest.hexdigest()
+
+
+def _in_another_process(subject: Subject, phase: int) -> str:
+    """The same digest, as a new process finds it."""
+    code = (
+        "import json, sys\n"
+        "from rlplastic import registry\n"
+        "from rlplastic.envs.check_contents import contents_digest\n"
+        "from rlplastic.envs.tasks import Subject\n"
+        "given = json.loads(sys.argv[1])\n"
+        "for path in given['plugins']: registry.add_plugin(path)\n"
+        "print(contents_digest(Subject(**given['subject']), given['phase']))"
+    )
+    given = {"subject": subject.as_json, "plugins": registry.plugins(), "phase": phase}
+    done = subprocess.run(  # noqa: S603 (this same program)
+        [sys.executable, "-c", code, json.dumps(given)],
+        env={**os.environ, "PYTHONHASHSEED": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise Broken(f"another process fails: {done.stderr.strip().splitlines()[-1]}")
+    return done.stdout.strip()
+
+
 # -- what they need --------------------------------------------------------------------------
 
 
@@ -184,6 +256,12 @@ class _Stack:
         if self.size == 1:
             return frames
         return np.concatenate([np.zeros_like(frames)] * (self.size - 1) + [frames], axis=1)
+
+
+def _untold(seen: Seen, size: int) -> Seen:
+    """The same sight without what `notify` has added at its end."""
+    shorter = {part: getattr(seen, part)[:, :size] for part in ("observation", "final")}
+    return replace(seen, **{part: array.copy() for part, array in shorter.items()})
 
 
 def _visit(subject: Subject, copies: int, steps: int = 2**40) -> Schedule:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import MinLen
 from gymnasium.envs.classic_control.acrobot import AcrobotEnv
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.envs.classic_control.mountain_car import MountainCarEnv
@@ -17,6 +18,8 @@ from gymnasium.envs.classic_control.pendulum import PendulumEnv
 from gymnasium.wrappers import TimeLimit
 
 from rlplastic.envs.copies import Array, Copies, GymCopies
+from rlplastic.envs.switching import SwitchCopies
+from rlplastic.errors import unknown
 from rlplastic.registry import environment
 
 
@@ -112,3 +115,38 @@ class Pendulum:
         return GymCopies(
             lambda: TimeLimit(PendulumEnv(), self.time_limit), num_copies, spread=self.spread
         )
+
+
+SWITCHABLE: dict[str, type[CartPole | Acrobot | MountainCar]] = {
+    "CartPole": CartPole,
+    "Acrobot": Acrobot,
+    "MountainCar": MountainCar,
+}
+
+
+@environment("ControlSwitch")
+@dataclass(frozen=True, kw_only=True)
+class ControlSwitch:
+    """Several classic-control environments, one at a time; the shift `game` says which.
+
+    Shorter observations are filled up with zeros. CartPole, which has two actions, takes the third
+    of the others as its first.
+
+    Attributes:
+        games: Names of the environments; world w is the w-th.
+    """
+
+    time_limit: ClassVar[int] = 500  # the longest of the three
+    frame_skip: ClassVar[int] = 1
+
+    games: Annotated[Sequence[str], MinLen(2)] = tuple(SWITCHABLE)
+
+    def __post_init__(self) -> None:
+        """Refuse an environment that is not one of these."""
+        for game in self.games:
+            if game not in SWITCHABLE:
+                raise unknown("classic-control environment", game, SWITCHABLE)
+
+    def make(self, num_copies: int) -> Copies:
+        """See `rlplastic.envs.copies`."""
+        return SwitchCopies([SWITCHABLE[game]().make(num_copies) for game in self.games])

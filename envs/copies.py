@@ -72,10 +72,12 @@ class Copies(ABC):
     def share(self, first: int, total: int) -> None:  # noqa: B027
         """These are the copies from number `first` on of `total` that are stepped together."""
 
-    def configure(
-        self, change: Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]
-    ) -> None:
-        """Re-parameterise every copy; takes effect at the next `reset`."""
+    def configure(self, change: Callable[[Any], Any]) -> None:
+        """Re-parameterise every copy; takes effect at the next `reset`.
+
+        `change` is given each base environment and returns what replaces it: each copy's own, or
+        these copies themselves where they are one object.
+        """
         raise NotImplementedError(f"{type(self).__name__} cannot be re-parameterised")
 
     def close(self) -> None:  # noqa: B027

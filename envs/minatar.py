@@ -8,16 +8,18 @@ no extra: 16 kB of Python whose own requirements rliable brings anyway.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import gymnasium
 import numpy as np
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, MinLen
 from gymnasium import spaces
 from minatar import Environment
 
 from rlplastic.envs.copies import Array, Copies, GymCopies
+from rlplastic.envs.switching import SwitchCopies
 from rlplastic.errors import unknown
 from rlplastic.registry import environment
 
@@ -96,3 +98,39 @@ class MinAtar:
             ),
             num_copies,
         )
+
+
+@environment("MinAtarSwitch")
+@dataclass(frozen=True, kw_only=True)
+class MinAtarSwitch:
+    """Several MinAtar games, one at a time, with all six actions; the shift `game` says which.
+
+    Games with fewer channels than another are filled up with empty ones, as in C-CHAIN (Tang et
+    al., ICML 2025).
+
+    Attributes:
+        games: The package's names of the games; world w plays the w-th.
+        sticky: As of `MinAtar`.
+        ramping: As of `MinAtar`.
+    """
+
+    frame_skip: ClassVar[int] = 1
+    time_limit: ClassVar[int | None] = None
+
+    games: Annotated[Sequence[str], MinLen(2)]
+    sticky: Annotated[float, Ge(0), Le(1)] = 0.1
+    ramping: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse a game that MinAtar does not have."""
+        self._members()
+
+    def _members(self) -> list[MinAtar]:
+        return [
+            MinAtar(game=game, sticky=self.sticky, ramping=self.ramping, minimal=False)
+            for game in self.games
+        ]
+
+    def make(self, num_copies: int) -> Copies:
+        """See `rlplastic.envs.copies`."""
+        return SwitchCopies([game.make(num_copies) for game in self._members()])

@@ -17,6 +17,7 @@ import numpy as np
 from rlplastic.envs.copies import Array
 
 EVENTS = ("action", "reward", "target", "observation", "first", "padding")
+_BLOCK = 64  # steps that are drawn ahead
 _DRAWS = 0x44524157  # keeps the draws of steps apart from those of contents and resets
 
 
@@ -54,15 +55,34 @@ class Draws:
         ]
         self._generators = [np.random.Generator(bits) for bits in self._bits]
         self._states = [bits.state for bits in self._bits]
+        self._ahead: tuple[object, Array] = (None, np.empty(0))
 
     def at(self, moment: Moment) -> list[np.random.Generator]:
         """A generator for each row, at the beginning of the moment's own numbers."""
-        counter = (0, moment.step, EVENTS.index(moment.event), 0)  # the first word counts draws
-        found = []
-        for copy in moment.copies:
-            state = self._states[copy]
-            state["state"]["counter"][:] = counter
-            state.update(buffer_pos=4, has_uint32=0)  # nothing is left over from another moment
-            self._bits[copy].state = state
-            found.append(self._generators[copy])
+        where = (moment.step, EVENTS.index(moment.event), 0)
+        return [self._put(int(copy), where) for copy in moment.copies]
+
+    def one(self, moment: Moment, distribution: str) -> Array:
+        """One number for each row, from a distribution of `numpy.random.Generator`.
+
+        Drawn for many steps at once, since a step of an environment has little time.
+        """
+        block, place = divmod(moment.step, _BLOCK)
+        key = (distribution, moment.event, block)
+        if self._ahead[0] != key:
+            where = (block, EVENTS.index(moment.event), 1)
+            numbers = [
+                getattr(self._put(copy, where), distribution)(_BLOCK)
+                for copy in range(len(self._bits))
+            ]
+            self._ahead = key, np.array(numbers)
+        found: Array = self._ahead[1][moment.copies, place]
         return found
+
+    def _put(self, copy: int, where: tuple[int, int, int]) -> np.random.Generator:
+        """A copy's generator with the upper words of its counter set; the lowest counts draws."""
+        state = self._states[copy]
+        state["state"]["counter"][:] = (0, *where)
+        state["buffer_pos"], state["has_uint32"] = 4, 0  # nothing is left over from before
+        self._bits[copy].state = state
+        return self._generators[copy]

@@ -52,9 +52,14 @@ class ShiftedEnv(gymnasium.Env[Array, Any]):
     `copies` copies. At the boundary of a phase `step` returns ``truncated=True`` with the old
     world's observation, and the next `reset` gives the new world's first. The base environment
     restarts within the step that ends an episode, not at the call of `reset`. The last phase ends
-    with a truncation too and then goes on in its own world. Copies made by ``gymnasium.make_vec``
-    each count their own steps: give them ``copies=n`` to share one schedule. The worlds depend on
-    `seed` here, not on the seed of `reset`.
+    with a truncation too and then goes on in its own world. The worlds depend on `seed` here, not
+    on the seed of `reset`.
+
+    Copies in a ``gymnasium.vector`` each count their own steps: give them ``copies=n, copy=i`` to
+    share one schedule, and reset each within the step that ended its episode, as
+    ``AutoresetMode.SAME_STEP`` does (stable-baselines3's ``DummyVecEnv`` too). Gymnasium's default,
+    ``NEXT_STEP``, spends a step of the vector on each reset; a clock does not count those, so that
+    copies with different numbers of episodes come to change worlds at different times.
 
     An environment and not a `gymnasium.Wrapper`: `unwrapped` is the stream, so that checkers and
     training loops that look below wrappers do not find an environment that never shifts.

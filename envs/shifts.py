@@ -26,9 +26,9 @@ environment whatever the shift does. One that draws at each step, or remembers::
         return {"sum": np.zeros(copies)}
 
     def reward(self, reward, world, observation):
-        noise = [rng.normal() for rng in self.generators()]         # one for each row
-        self.kept("sum")[self.now.copies] += reward + noise         # rows are some of the copies
-        return np.where(self.now.last, self.kept("sum")[self.now.copies], 0.0)
+        rows = self.now.copies                   # the copy that each row belongs to
+        self.kept("sum")[rows] += reward + self.normal()
+        return np.where(self.now.last, self.kept("sum")[rows], 0.0)
 """
 
 from __future__ import annotations
@@ -120,7 +120,8 @@ class Shift:
         """
         if (world == world[0]).all():
             one = self._content(int(world[0]))
-            return np.broadcast_to(one, (len(world), *one.shape))
+            # what np.broadcast_to gives, which takes as long as some shifts
+            return np.ndarray((len(world), *one.shape), one.dtype, one, 0, (0, *one.strides))
         return np.stack([self._content(int(index)) for index in world])
 
     def each(self, world: Array) -> Iterator[tuple[Array, Array | slice]]:
@@ -164,7 +165,9 @@ class Shift:
 
     def _drawn(self, world: int, attempt: int) -> Array:
         words = [_CONTENT, self.__dict__["_seed"], self.__dict__["_index"], world, attempt]
-        return np.asarray(self.draw(np.random.default_rng(words)))
+        content = np.array(self.draw(np.random.default_rng(words)), order="C")
+        content.setflags(write=False)  # rows of the same world share it
+        return content
 
     # What changes from step to step. The stream says for which copies a method is called
 
@@ -186,13 +189,24 @@ class Shift:
         array: Array = self.__dict__["_kept"][name]
         return array
 
+    def uniform(self) -> Array:
+        """One number from [0, 1) for each row; it depends on (seed, copy, step) alone."""
+        return self._draws().one(self.now, "random")
+
+    def normal(self) -> Array:
+        """One number from N(0, 1) for each row; it depends on (seed, copy, step) alone."""
+        return self._draws().one(self.now, "standard_normal")
+
     def generators(self) -> list[np.random.Generator]:
-        """One generator for each row; what it gives depends on (seed, copy, step) alone."""
-        draws: Draws | None = self.__dict__["_draws"]
+        """One generator for each row; what they give depends on (seed, copy, step) alone."""
+        return self._draws().at(self.now)
+
+    def _draws(self) -> Draws:
+        draws: Draws | None = self.__dict__["_drawing"]
         if draws is None:
             draws = Draws(self.__dict__["_seeds"], self.__dict__["_index"])
-            self.__dict__["_draws"] = draws
-        return draws.at(self.now)
+            self.__dict__["_drawing"] = draws
+        return draws
 
     def prepare(self, copies: int) -> None:
         """Be ready for so many copies, with nothing remembered."""
@@ -203,7 +217,7 @@ class Shift:
 
     def reseed(self, seeds: Sequence[int]) -> None:
         """Draw from now on what belongs to the copies' new seeds."""
-        self.__dict__.update(_seeds=list(seeds), _draws=None)
+        self.__dict__.update(_seeds=list(seeds), _drawing=None)
 
     def forget(self, copies: Array) -> None:
         """Clear the memory of some copies: an episode of theirs begins."""

@@ -86,7 +86,7 @@ class Sticky(Shift):
     def action(self, action: Array, world: Array) -> Array:
         """The agent's, or the one before."""
         last, before, rows = self.kept("last"), self.kept("any"), self.now.copies
-        drawn = np.array([rng.random() for rng in self.generators()]) < self.probability
+        drawn = self.uniform() < self.probability
         stuck = (drawn & before[rows]).reshape(-1, *(1,) * (action.ndim - 1))
         done = np.where(stuck, last[rows], action).astype(action.dtype)
         last[rows], before[rows] = done, True

@@ -204,8 +204,7 @@ class RewardNoise(Shift):
 
     def reward(self, reward: Array, world: Array, observation: Array) -> Array:
         """Noisy."""
-        drawn = [rng.standard_normal() for rng in self.generators()]
-        return reward + self.sigma * np.array(drawn)
+        return reward + self.sigma * self.normal()
 
 
 @shift("reward-delay")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
@@ -75,14 +76,18 @@ class Noise(Shift):
         """Noisy."""
         shape = frames.shape[1:]
         if frames.dtype == np.uint8:
-            size = int(np.prod(shape))
-            drawn = b"".join(rng.bytes(size) for rng in self.generators())
-            moves = np.take(_quantiles(255 * self.sigma), np.frombuffer(drawn, np.uint8))
-            moved = moves.reshape(frames.shape) + frames
+            moved = np.take(_quantiles(255 * self.sigma), self._bytes(math.prod(shape)))
+            moved = moved.reshape(frames.shape)
+            moved += frames
             return np.clip(moved, 0, 255, out=moved).astype(np.uint8)
         spread = np.ones(shape) if self.base.spread is None else self.base.spread
         noise = np.stack([rng.standard_normal(shape) for rng in self.generators()])
         return (frames + noise * (self.sigma * spread)).astype(frames.dtype)
+
+    def _bytes(self, size: int) -> Array:
+        """So many random bytes for each row; raw words, since it is done for every frame."""
+        words = [rng.bit_generator.random_raw(-(-size // 8)) for rng in self.generators()]
+        return np.stack(words).astype("<u8", copy=False).view(np.uint8)[:, :size]
 
 
 @shift("dropout")
@@ -118,7 +123,7 @@ class Dropout(Shift):
 
     def observation(self, frames: Array, world: Array) -> Array:
         """The frame, or what replaces it."""
-        lost = np.array([rng.random() for rng in self.generators()]) < self.probability
+        lost = self.uniform() < self.probability
         out, rows = frames.copy(), self.now.copies
         if self.shows == "blank":
             space = _box(self)

@@ -294,14 +294,11 @@ class Stream(VecEnv):
         shifts = self._by_method[method]
         if not shifts or not worlds.any():
             return values
-        rows = np.flatnonzero(worlds)
-        whole = len(rows) == len(worlds)
-        moment = Moment(
-            copies=(self._everyone if copies is None else copies)[rows],
-            step=self._age,
-            event=event or method,
-            last=np.zeros(len(rows), dtype=bool) if last is None else last[rows],
-        )
+        copies = self._everyone if copies is None else copies
+        last = np.zeros(len(worlds), dtype=bool) if last is None else last
+        whole = worlds.all()
+        rows = slice(None) if whole else np.flatnonzero(worlds)
+        moment = Moment(copies[rows], self._age, event or method, last[rows])
         for shift in shifts:
             shift.tell(moment)
             change = getattr(shift, method)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import gymnasium
 
-from rlplastic import options, registry
+from rlplastic import registry
 from rlplastic.envs.copies import Copies
 from rlplastic.envs.scalar import ShiftedEnv, SingleCopy
-from rlplastic.envs.schedules import Listed, Schedule
+from rlplastic.envs.schedules import Listed, Schedule, bound
 from rlplastic.envs.shifts import Shift
 from rlplastic.envs.stream import Stream
 from rlplastic.errors import UsageError, unknown
+from rlplastic.options import build
 from rlplastic.plan import split, stream_spec
 from rlplastic.suite import full_schedule, load_suite
 
-# where a shift of one's own is tried: these, every other environment with defaults, then a game
+# where a shift of one's own is tried: these, every other environment with defaults, then games
 TRIED: tuple[Mapping[str, Any], ...] = (
     {"name": "CartPole"},
     {"name": "Cue"},
@@ -26,7 +27,7 @@ TRIED: tuple[Mapping[str, Any], ...] = (
     {"name": "MountainCar"},
     {"name": "Pendulum"},
 )
-GAME = {"name": "Atari", "game": "pong"}
+GAMES = ({"name": "Atari", "game": "pong"}, {"name": "MinAtar", "game": "breakout"})
 CARRIER = {"name": "offset"}  # what a schedule of one's own is tried with
 SHOWN = 3  # phases of a subject, where its schedule can have any number
 PREFIX = "rlplastic/"
@@ -59,14 +60,20 @@ class Subject:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """The fields as JSON values: the arguments of an equal one."""
+        names = (f.name for f in fields(self) if f.init)
+        return {name: getattr(self, name) for name in names}
+
     def copies(self, number: int) -> Copies:
         """Copies of the base environment alone."""
-        base: Copies = options.build("environment", self.base, self.name).make(number)
+        base: Copies = build("environment", self.base, self.name).make(number)
         return base
 
     def build_shifts(self) -> list[Shift]:
         """The shifts, unbound."""
-        return [options.build("shift", spec, self.name) for spec in self.shifts]
+        return [build("shift", spec, self.name) for spec in self.shifts]
 
     def stream(
         self, copies: int, schedule: Schedule, *, base: Copies | None = None, **more: Any
@@ -80,11 +87,10 @@ class Subject:
         keywords = {**self.keywords, **more, "copies": copies, "copy": copy}
         return ShiftedEnv(SingleCopy(self.copies(1)), self.build_shifts(), schedule, **keywords)
 
-    def timetable(self, period: int, phases: int) -> Schedule:
-        """The task's schedule with that period."""
-        spec = full_schedule(self.schedule, period, phases)
-        built: Schedule = options.build("schedule", spec, self.name)
-        return built
+    def timetable(self, period: int, phases: int, *, seed: int = 0, **options: Any) -> Schedule:
+        """The task's schedule with that period, drawn from a stream's seed if it is a drawn one."""
+        spec = full_schedule({**self.schedule, **options}, period, phases)
+        return bound(build("schedule", spec, self.name), seed)
 
     def short(self, copies: int, steps: int) -> Schedule:
         """The task's schedule, with few phases of `steps` steps of each copy.
@@ -96,11 +102,13 @@ class Subject:
         return self._found[copies, steps]
 
     def _shortest(self, copies: int, steps: int) -> Schedule:
+        known = registry.find("schedule", self.schedule["name"]).fields
+        drawn = {"step": copies} if any(f.name == "step" for f in known) else {}
         refused = UsageError("")
         for phases in dict.fromkeys((min(SHOWN, self.phases), self.phases)):
             for factor in (1, 8, 64, 512):
                 try:
-                    schedule = self.timetable(factor * steps * copies, phases)
+                    schedule = self.timetable(factor * steps * copies, phases, **drawn)
                     self.stream(copies, schedule).close()
                 except UsageError as error:
                     refused = error
@@ -188,15 +196,16 @@ def subject_of(kind: str, name: str) -> Subject:
     if kind == "environment":
         return Subject(name=title, base={"name": name})
     if kind == "schedule":
-        return Subject(name=title, base=TRIED[0], shifts=[CARRIER], schedule={"name": name})
-    options.build("shift", {"name": name}, title)  # an option without a default: said before all
+        return _carried(title, name)
+    build("shift", {"name": name}, title)  # an option without a default: said before all
     reasons = []
     for base in _bases():
         subject = Subject(name=f"{title} on {_words(base)}", base=base, shifts=[{"name": name}])
         try:
             stream = subject.stream(1, Listed(period=8, worlds=(0, 1)))
-        except UsageError as error:
-            reasons.append(f"{_words(base)}: {error}")
+        except Exception as error:  # a shift of one's own may raise anything
+            kind = "" if isinstance(error, UsageError) else f"{type(error).__name__}: "
+            reasons.append(f"{_words(base)}: {kind}{error}")
             continue
         stream.close()
         most = stream.shifts[0].worlds
@@ -204,7 +213,22 @@ def subject_of(kind: str, name: str) -> Subject:
             return subject
         cyclic = {"name": "cyclic", "worlds": most}
         return Subject(name=subject.name, base=base, shifts=subject.shifts, schedule=cyclic)
-    raise UsageError(f"{title} fits none of the base environments\n" + "\n".join(reasons[:2]))
+    raise UsageError(f"{title} fits none of the base environments\n" + "\n".join(reasons))
+
+
+def _carried(title: str, schedule: str) -> Subject:
+    """A schedule with its defaults, and as many phases as it takes, on a shift that fits all."""
+    parts: dict[str, Any] = {"base": TRIED[0], "shifts": [CARRIER], "schedule": {"name": schedule}}
+    for phases in (SHOWN, 2, 1):
+        subject = Subject(name=title, **parts, phases=phases)
+        try:
+            subject.timetable(subject.period, phases)
+        except UsageError:
+            if phases == 1:
+                raise
+            continue
+        break
+    return subject
 
 
 def _bases() -> Iterator[Mapping[str, Any]]:
@@ -213,7 +237,7 @@ def _bases() -> Iterator[Mapping[str, Any]]:
     for entry in registry.entries("environment").values():
         if entry.name not in known and all(field.default for field in entry.fields):
             yield {"name": entry.name}
-    yield GAME
+    yield from GAMES
 
 
 def _words(spec: Mapping[str, Any]) -> str:

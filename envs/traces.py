@@ -26,6 +26,7 @@ class Effort:
         base: Steps that are compared with the base environment's.
         search: Steps in which two worlds have to show a difference.
         cycles: How often a stream is opened and closed.
+        processes: Whether another process is asked whether it sees the same.
     """
 
     phase: int
@@ -34,10 +35,15 @@ class Effort:
     base: int
     search: int
     cycles: int
+    processes: bool
 
 
-QUICK = Effort(phase=16, copies=(1, 3), histories=4, base=120, search=1500, cycles=2)
-FULL = Effort(phase=60, copies=(1, 8), histories=20, base=600, search=6000, cycles=5)
+QUICK = Effort(
+    phase=16, copies=(1, 3), histories=4, base=120, search=1500, cycles=2, processes=False
+)
+FULL = Effort(
+    phase=60, copies=(1, 8), histories=20, base=600, search=6000, cycles=5, processes=True
+)
 
 
 @dataclass(frozen=True, slots=True)

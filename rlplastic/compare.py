@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from rlplastic.aggregate import effect_size, estimate, probability_of_improvement, sign_flip
+from rlplastic.aggregate import estimate, probability_of_improvement
 from rlplastic.errors import UsageError
 from rlplastic.listing import table
 from rlplastic.metrics.study import REFERENCE, Study
@@ -24,6 +24,7 @@ from rlplastic.metrics.summary import SEED, show
 from rlplastic.progress import plain
 from rlplastic.reading import read
 from rlplastic.record import FloatArray
+from rlplastic.significance import effect_size, sign_flip
 
 HEAD = ["score", "first", "second", "second - first", "effect size", "P(second > first)", "p"]
 

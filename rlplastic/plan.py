@@ -25,7 +25,7 @@ class Request:
     Attributes:
         agents: Names of agents; empty: the suite's.
         regs: Interventions, as ``sam:rho=0.1``; empty: the suite's.
-        env: Suite, or suite/pattern of tasks.
+        env: Suite, or suite/patterns of tasks, separated by commas.
         budget: Name of the suite's budget.
         seeds: Seed indices; empty: the budget's.
         settings: ``agent.key=value`` overrides.
@@ -99,7 +99,7 @@ def make_plan(request: Request) -> Plan:
     if request.budget not in suite.budgets:
         raise unknown(f"budget of {suite.name}", request.budget, suite.budgets)
     budget = suite.budgets[request.budget]
-    tasks = suite.select([pattern] if pattern else budget.tasks)
+    tasks = suite.select(pattern.split(",") if pattern else budget.tasks)
     seeds = list(dict.fromkeys(request.seeds)) or list(range(budget.seeds))
     agents = _agents(request)
     settings = _settings(request)
@@ -332,7 +332,7 @@ def _constants(task: Task) -> dict[str, Any]:
         **data,
         "track": task.track,
         "time_limit": base.time_limit,
-        "normalise": asdict(task.normalise),
+        "normalise": None if task.normalise is None else asdict(task.normalise),
         "random": task.random,
         "reference": task.reference,
         "reference_source": task.reference_source,

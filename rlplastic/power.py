@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 
-from rlplastic.aggregate import effect_size, sign_flips
 from rlplastic.listing import table
 from rlplastic.metrics.study import Study
 from rlplastic.metrics.summary import SEED, Score, Summary, show, summarise
@@ -29,6 +28,7 @@ from rlplastic.metrics.verdict import SEEDS_NEEDED, SIGNIFICANT
 from rlplastic.progress import plain
 from rlplastic.reading import read
 from rlplastic.record import FloatArray
+from rlplastic.significance import effect_size, sign_flips
 
 POWER = 0.80
 MOST_SEEDS = 100

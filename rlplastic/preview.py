@@ -58,7 +58,7 @@ def preview(env: str, *, out: Path | None, phases: int, seed: int, gif: bool) ->
     for subject in subjects:
         name = "".join(c if c.isalnum() or c in "-_." else "-" for c in subject.name)
         path = folder if folder.suffix == ".png" else folder / f"{name}.png"
-        timetable = subject.timetable(subject.period, subject.phases)
+        timetable = subject.timetable(subject.period, subject.phases, seed=seed)
         seen = look(subject, timetable, min(phases, timetable.phases), seed)
         written.append(store.write_bytes(path, picture(subject, timetable, seen, seed)))
         if gif:
@@ -68,18 +68,20 @@ def preview(env: str, *, out: Path | None, phases: int, seed: int, gif: bool) ->
 
 def look(subject: Subject, timetable: Schedule, phases: int, seed: int) -> list[Phase]:
     """Enter each of the first phases in the same way, and look."""
+    from rlplastic.envs.schedules import Listed
     from rlplastic.envs.traces import play
 
-    stream = subject.stream(1, timetable, seed=seed, clip_reward=False)
+    # a world as it is in full, also where it comes little by little
+    worlds = [timetable.world(number) for number in range(phases)]
+    endless = Listed(period=2**40, worlds=worlds)
+    stream = subject.stream(1, endless, seed=seed, clip_reward=False, notify=False)
     steps = STEPS[len(stream.observation_space.shape or ()) == 3]
     last, found = stream.base.stack, []
-    for number in range(phases):
+    for number, world in enumerate(worlds):
         stream.begin(number)
-        length = min(steps, timetable.start(number + 1) - timetable.start(number) - 1)
-        sights = play(stream, length, seed=seed, seeds=[seed], hold=HOLD)
+        sights = play(stream, steps, seed=seed, seeds=[seed], hold=HOLD)
         first, *rest = ((s.observation[0], s.reward[0], s.done[0]) for s in sights)
         shown = np.stack([first[0], *(seen for seen, _, _ in rest)])
-        world = timetable.world(number)
         found.append(
             Phase(
                 number=number,
@@ -198,8 +200,11 @@ def _short(value: Any) -> str:
 def _head(subject: Subject, timetable: Schedule, seed: int) -> str:
     shifts = " + ".join(_spoken(spec) for spec in subject.shifts)
     kind = subject.schedule["name"]
+    lengths = {timetable.start(k + 1) - timetable.start(k) for k in range(timetable.phases)}
+    steps = " to ".join(f"{length:,}" for length in sorted({min(lengths), max(lengths)}))
+    told = "; the agent is told of the world" if subject.keywords.get("notify") else ""
     return (
-        f"{subject.name}: {shifts or 'no shift'}\n"
-        f"{timetable.phases} phases, {kind}, of {subject.period:,} steps; seed {seed}; "
+        f"{subject.name}: {shifts or 'no shift'}{told}\n"
+        f"{timetable.phases} phases, {kind}, of {steps} steps; seed {seed}; "
         "the same start and the same random actions in each phase"
     )

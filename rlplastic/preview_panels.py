@@ -141,6 +141,8 @@ def _payments(paid: Array) -> str:
 
 def timeline(axes: Axes, timetable: Schedule, seen: Sequence[Phase]) -> None:
     """Every phase of the run as a bar in its world's colour."""
+    from rlplastic.envs.schedules import Ramped
+
     starts = [timetable.start(number) for number in range(timetable.phases + 1)]
     for number, (begin, end) in enumerate(itertools.pairwise(starts)):
         world = timetable.world(number)
@@ -153,6 +155,12 @@ def timeline(axes: Axes, timetable: Schedule, seen: Sequence[Phase]) -> None:
             alpha=0.9 if shown else 0.35,
             edgecolor="white",
         )
+        if number and isinstance(timetable, Ramped):  # how much is left of the world before
+            clock = np.linspace(begin, end, 100, endpoint=False)
+            mix = np.array([timetable.mix(int(step)) for step in clock])
+            before = hue(timetable.world(number - 1))
+            for color, alpha in (("white", 1.0), (before, 0.9 if shown else 0.35)):
+                axes.fill_between(clock, 0.8 * mix - 0.4, 0.4, color=color, alpha=alpha, lw=0)
         if end - begin > starts[-1] / 30:
             axes.text(
                 (begin + end) / 2,

@@ -18,7 +18,7 @@ from typing import Any
 import jinja2
 
 from rlplastic import export, plots, store, tensorboard
-from rlplastic.metrics import interaction, panels, predict, tables
+from rlplastic.metrics import interaction, panels, predict, tables, tidy
 from rlplastic.metrics.study import REFERENCE, Study
 from rlplastic.metrics.summary import Arm, Score, Summary, plain, show, summarise
 from rlplastic.metrics.verdict import judge
@@ -44,7 +44,7 @@ def write_report(folder: Path, figures: Path | None = None, tables_to: Path | No
     """
     study = Study(read(folder))
     context = _context(study)
-    store.write_text(folder / "results.csv", _csv(tables.tidy(study)))
+    store.write_text(folder / "results.csv", _csv(tidy.rows(study)))
     store.write_text(folder / "report.md", _template("report.md", escape=False).render(context))
     summaries = [agent["summary"] for agent in context["agents"]]
     store.write_events(folder / "tensorboard", tensorboard.event_files(study, summaries))

@@ -82,7 +82,7 @@ class Task:
         track: What kind of change it is, one of `TRACKS`.
         shifts: Specs of the shifts, in order.
         schedule: Spec of the schedule, without period and phases.
-        normalise: Fixed constants for returns in the unshifted world.
+        normalise: Fixed constants for returns in the unshifted world; None where nobody knows them.
         random: Measured mean return of uniformly random play, by world.
         reference: A return that counts as having learned the task, and who says so.
         reference_source: Where it comes from.
@@ -95,7 +95,7 @@ class Task:
     track: str
     shifts: list[dict[str, Any]] = field(default_factory=list)
     schedule: dict[str, Any] = field(default_factory=lambda: {"name": "periodic"})
-    normalise: Normalise
+    normalise: Normalise | None
     random: dict[str, float] = field(default_factory=dict)
     reference: float | None = None
     reference_source: str = ""
@@ -125,6 +125,59 @@ class Task:
                     f"schedule.{key} = {self.schedule[key]}: belongs to the budget, as "
                     f"[budgets.<name>] {key} = ..."
                 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Others:
+    """Tasks that are made when they are asked for: one for each value of an option, and track.
+
+    A value ``ms_pacman`` on the track ``observation`` is the task ``MsPacman-observation``.
+
+    Attributes:
+        base: Spec of the base environment, without the option.
+        option: Option of the base environment, whose `choices` are its values.
+        shifts: Specs of the shifts, by track.
+        scores: Random and reference score by value, where they are known.
+        high_name: What the second score is of.
+        source: Where the scores come from.
+        scaled: Agents whose C_m is the second score minus the first.
+    """
+
+    base: dict[str, Any]
+    option: str
+    shifts: dict[str, list[dict[str, Any]]]
+    scores: dict[str, tuple[float, float]] = field(default_factory=dict)
+    high_name: str = ""
+    source: str = ""
+    scaled: list[str] = field(default_factory=list)
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    def tasks(self) -> dict[str, Task]:
+        """Every one of them, by name."""
+        values = registry.load("environment", str(self.base["name"])).choices()
+        return {
+            f"{''.join(word.capitalize() for word in value.split('_'))}-{track}": self._task(
+                value, track
+            )
+            for value in values
+            for track in self.shifts
+        }
+
+    def _task(self, value: str, track: str) -> Task:
+        low, high = self.scores.get(value, (0.0, 0.0))
+        known = high > low
+        source = f"{self.high_name} minus random of the unshifted game"
+        pilot = Pilot(scale=round(high - low, 6), scale_source=source) if known else None
+        return Task(
+            base={**self.base, self.option: value},
+            track=track,
+            shifts=self.shifts[track],
+            normalise=Normalise(random=low, high=high, high_name=self.high_name, source=self.source)
+            if known
+            else None,
+            agents={agent: pilot for agent in self.scaled} if pilot else {},
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,6 +242,7 @@ class Suite:
         bench: The agents, regs and probes that a bench runs if the user names none.
         budgets: By name.
         tasks: By name.
+        others: Tasks that are not stated but can be asked for.
     """
 
     name: str
@@ -203,19 +257,29 @@ class Suite:
     bench: Bench = field(default_factory=lambda: Bench())
     budgets: dict[str, Budget]
     tasks: dict[str, Task]
+    others: Others | None = None
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     def select(self, patterns: list[str]) -> dict[str, Task]:
-        """The tasks whose names match any of the patterns, in the suite's order."""
+        """The tasks whose names match any of the patterns, in the suite's order.
+
+        A pattern that no stated task matches is one of `others`.
+        """
+        chosen: dict[str, Task] = {}
         for pattern in patterns:
-            if not fnmatch.filter(self.tasks, pattern):
-                raise unknown(f"task of {self.name}", pattern, self.tasks)
-        return {
-            name: task
-            for name, task in self.tasks.items()
-            if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-        }
+            found = _matching(pattern, self.tasks)
+            if not found and self.others is not None:
+                found = _matching(pattern, self.others.tasks())
+            if not found:
+                more = self.others.tasks() if self.others is not None else {}
+                raise unknown(f"task of {self.name}", pattern, [*self.tasks, *more])
+            chosen |= found
+        return {name: chosen[name] for name in [*self.tasks, *chosen] if name in chosen}
+
+
+def _matching(pattern: str, tasks: Mapping[str, Task]) -> dict[str, Task]:
+    return {name: task for name, task in tasks.items() if fnmatch.fnmatchcase(name, pattern)}
 
 
 def full_schedule(spec: Mapping[str, Any], period: int, phases: int) -> dict[str, Any]:

@@ -45,10 +45,11 @@ def cell_of(
     cells = [c for c in plan.cells if c.agent == agent and c.fresh == fresh]
     cell = next(c for c in cells if c.reg != "none" or reg == "none")
     schedule = {**cell.stream["schedule"], "period": period, "phases": 3}
-    small: dict[str, Any] = {"learning_starts": 20, "batch_size": 16}
-    if agent == "ppo":
-        small = {"n_steps": 16, "batch_size": 16, "n_epochs": 2}
-    parameters = {**cell.hyperparameters, **small, **changes}
+    small: dict[str, dict[str, Any]] = {
+        "dqn": {"learning_starts": 20, "batch_size": 16},
+        "ppo": {"n_steps": 16, "batch_size": 16, "n_epochs": 2},
+    }
+    parameters = {**cell.hyperparameters, **small.get(agent, {}), **changes}
     stream = {**cell.stream, "schedule": schedule}
     return replace(cell, stream=stream, hyperparameters=parameters, replay=replay)
 

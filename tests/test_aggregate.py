@@ -7,7 +7,7 @@ import pytest
 from hypothesis.extra import numpy as arrays
 from rliable import metrics as rliable
 
-from rlplastic import aggregate
+from rlplastic import aggregate, significance
 from rlplastic.aggregate import Estimate
 
 MATRICES = arrays.arrays(
@@ -118,11 +118,11 @@ def test_the_interval_of_improvement_is_the_exact_bootstrap_distribution():
 def test_the_effect_size_is_hedges_correction_of_the_standardised_mean():
     # Seeds differ by 1, 2, 3: mean 2, spread 1; J = 1 - 3 / (4 * 2 - 1)
     differences = np.array([[0.0, 2.0], [2.0, 2.0], [3.0, 3.0]])
-    assert aggregate.effect_size(differences) == pytest.approx(2 * (1 - 3 / 7))
-    assert aggregate.effect_size(-5 * differences) == pytest.approx(-2 * (1 - 3 / 7))
-    assert np.isnan(aggregate.effect_size(differences[:2]))
-    assert np.isnan(aggregate.effect_size(np.full((5, 2), 0.1)))
-    assert np.isnan(aggregate.effect_size(np.zeros((5, 2))))
+    assert significance.effect_size(differences) == pytest.approx(2 * (1 - 3 / 7))
+    assert significance.effect_size(-5 * differences) == pytest.approx(-2 * (1 - 3 / 7))
+    assert np.isnan(significance.effect_size(differences[:2]))
+    assert np.isnan(significance.effect_size(np.full((5, 2), 0.1)))
+    assert np.isnan(significance.effect_size(np.zeros((5, 2))))
 
 
 def test_one_seed_has_a_point_but_no_interval():
@@ -159,28 +159,28 @@ def test_the_performance_profile_is_the_share_of_runs_above_each_threshold():
 
 @pytest.mark.parametrize(("seeds", "p"), [(5, 2 / 32), (6, 2 / 64), (10, 2 / 1024)])
 def test_the_smallest_sign_flip_p_value_needs_six_seeds_to_be_significant(seeds, p):
-    assert aggregate.sign_flip(np.full((seeds, 3), 0.1), rng()) == p
+    assert significance.sign_flip(np.full((seeds, 3), 0.1), rng()) == p
 
 
 def test_the_sign_flip_test_on_differences_counted_by_hand():
     # |+-1 +-2 +-4| >= |1 + 2 - 4| = 1 in all 8 assignments; >= 5 in four; >= 7 in two.
-    assert aggregate.sign_flip(np.array([[1.0], [2.0], [-4.0]]), rng()) == 1.0
-    assert aggregate.sign_flip(np.array([[-1.0], [2.0], [4.0]]), rng()) == 0.5
-    assert aggregate.sign_flip(np.array([[1.0], [2.0], [4.0]]), rng()) == 0.25
-    assert aggregate.sign_flip(np.zeros((6, 2)), rng()) == 1.0
+    assert significance.sign_flip(np.array([[1.0], [2.0], [-4.0]]), rng()) == 1.0
+    assert significance.sign_flip(np.array([[-1.0], [2.0], [4.0]]), rng()) == 0.5
+    assert significance.sign_flip(np.array([[1.0], [2.0], [4.0]]), rng()) == 0.25
+    assert significance.sign_flip(np.zeros((6, 2)), rng()) == 1.0
 
 
 def test_the_drawn_sign_flip_test_agrees_with_the_enumerated_one(monkeypatch):
     differences = rng(3).normal(0.4, 1.0, size=(10, 2))
-    exact = aggregate.sign_flip(differences, rng())
-    monkeypatch.setattr(aggregate, "EXACT_FLIPS", 3)
-    assert aggregate.sign_flip(differences, rng()) == pytest.approx(exact, abs=0.01)
+    exact = significance.sign_flip(differences, rng())
+    monkeypatch.setattr(significance, "EXACT_FLIPS", 3)
+    assert significance.sign_flip(differences, rng()) == pytest.approx(exact, abs=0.01)
 
 
 def test_holm_adjusts_by_the_number_of_hypotheses_left_and_stays_monotone():
-    assert aggregate.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert aggregate.holm([0.6, 0.9]) == [1.0, 1.0]
-    adjusted = aggregate.holm([float("nan"), 0.02])
+    assert significance.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert significance.holm([0.6, 0.9]) == [1.0, 1.0]
+    adjusted = significance.holm([float("nan"), 0.02])
     assert np.isnan(adjusted[0])
     assert adjusted[1] == 0.02
 
@@ -199,7 +199,7 @@ def test_nothing_touches_the_global_generator_and_equal_seeds_give_equal_numbers
             aggregate.estimate(scores, "iqm", rng(), minus=none),
             aggregate.probability_of_improvement(scores, none, rng()),
             aggregate.performance_profile(scores, np.linspace(-1, 1, 5), rng())[1].tolist(),
-            aggregate.sign_flip(rng(2).normal(size=(20, 2)), rng()),
+            significance.sign_flip(rng(2).normal(size=(20, 2)), rng()),
             aggregate.mean_band(scores, rng())[1].tolist(),
         )
 

@@ -25,6 +25,7 @@ BROKEN = running.DATA / "broken.py"
 CARTPOLE = Subject(
     name="CartPole-moved", base={"name": "CartPole"}, shifts=[{"name": "offset", "sigma": 1.0}]
 )
+SOUND = Subject(name="sound", base={"name": "CartPole"}, shifts=[{"name": "sound"}])
 
 
 @pytest.fixture(autouse=True)
@@ -38,21 +39,28 @@ def found(subject: Subject) -> dict[str, Check]:
     return {check.name: check for check in examine(subject, quick=True)}
 
 
-@pytest.mark.parametrize("quick", [True, False])
-def test_a_sound_task_passes_every_check(quick: bool) -> None:
-    for subject in (CARTPOLE, subject_of("shift", "sound"), *find_subjects("Toy-Shifted")):
-        checks = list(examine(subject, quick=quick))
-        assert [check.name for check in checks] == list(CHECKS)
-        assert not [check for check in checks if not check.ok]
+@pytest.mark.parametrize(
+    ("subject", "quick"), [(CARTPOLE, True), (CARTPOLE, False), (SOUND, True), (SOUND, False)]
+)
+def test_a_sound_task_passes_every_check(subject: Subject, quick: bool) -> None:
+    checks = list(examine(subject, quick=quick))
+    assert [check.name for check in checks] == list(CHECKS)
+    assert not [check for check in checks if not check.ok]
+
+
+def test_what_differs_between_processes_is_found() -> None:
+    checks = examine(subject_of("shift", "hashes"), names=["determinism"])
+    assert [check.ok for check in checks] == [True, False]
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "check", "words"),
     [
-        ("schedule", "delayed", "builds", r"must start at 0 .* says \[16, "),
+        ("schedule", "delayed", "builds", "phase 0 starts at step 16; valid: 0"),
         ("schedule", "abroad", "builds", "phase 0 is in world 1"),
         ("shift", "escapes", "spaces", r"phase 2, copy 0: observation is outside .* declared \["),
         ("shift", "draws", "determinism", "step 16, phase 1, copy 0: observation differs in 4 of"),
+        ("shift", "writes", "inputs", r"read-only \(broken.py, line \d+\)"),
         ("shift", "remembers", "forgets", r"step 0 after a reset in phase 1, copy 0: .* past 1"),
         ("shift", "heavier", "base", "of phase 2, copy 0: observation differs"),
         ("shift", "counts", "begins", "phase 2, step 1, copy 0: observation differs"),
@@ -149,6 +157,37 @@ def test_parts_that_do_not_fit_are_one_failure() -> None:
     (check,) = examine(subject)
     assert (check.name, check.ok) == ("builds", False)
     assert "shift 'tiles' needs images" in check.text
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"name": "random"},
+        {"name": "gradual"},
+        {"name": "once", "phases": 2},
+        {"name": "cyclic", "worlds": 3},
+        {"name": "list", "worlds": [0, 2, 1], "lengths": [1, 3, 2]},
+    ],
+    ids=lambda schedule: schedule["name"],
+)
+@pytest.mark.parametrize("notify", [False, True])
+def test_every_schedule_passes_whether_the_agent_is_told_or_not(
+    schedule: dict[str, Any], notify: bool
+) -> None:
+    schedule = dict(schedule)
+    phases = schedule.pop("phases", 3)
+    parts: dict[str, Any] = {"base": CARTPOLE.base, "shifts": CARTPOLE.shifts, "phases": phases}
+    subject = Subject(name="x", **parts, schedule=schedule, keywords={"notify": notify})
+    assert not [check for check in examine(subject, quick=True) if not check.ok]
+
+
+def test_each_schedule_can_be_looked_at_with_its_defaults() -> None:
+    for entry in registry.entries("schedule").values():
+        if entry.name in ("cyclic", "list"):  # which worlds has to be said
+            with pytest.raises(UsageError, match="worlds is missing|has 0 phases"):
+                subject_of("schedule", entry.name)
+        elif entry.path != BROKEN:
+            assert subject_of("schedule", entry.name).short(2, 8).phases in (2, 3)
 
 
 @pytest.mark.parametrize("boundary", ["episode", "step"])

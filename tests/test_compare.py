@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import synthetic_records as synthetic
 
-from rlplastic.aggregate import estimate, sign_flip
+from rlplastic.aggregate import estimate
 from rlplastic.compare import show_comparison
 from rlplastic.errors import UsageError
 from rlplastic.metrics.study import Study
 from rlplastic.metrics.summary import show, summarise
 from rlplastic.reading import read
+from rlplastic.significance import sign_flip
 
 TASK = "Cart-observation"
 

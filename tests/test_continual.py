@@ -174,7 +174,7 @@ def test_the_report_shows_the_metric_and_gives_no_verdict(folder):
     write_report(folder)
     text = (folder / "report.md").read_text()
     assert "No verdict: a published protocol with a metric of its own, whole_run_mean." in text
-    section = text.partition("### The metric of the published protocol")[2].partition("\n### ")[0]
+    section = text.partition("## ppo")[2].partition("\n### ")[0]
     arms = {
         line.split(" | ")[1]: line.split(" | ")[2:] for line in section.splitlines() if task in line
     }

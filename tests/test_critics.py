@@ -17,6 +17,7 @@ from rlplastic.agents.ppo import PPO
 from rlplastic.errors import UsageError
 from rlplastic.interventions import Interventions
 from rlplastic.interventions.critics import C51, HLGauss, HuberLoss, SquaredError, TwoHot
+from rlplastic.interventions.dynamical import DynamicalLoss
 from rlplastic.interventions.inject import PlasticityInjection
 from rlplastic.interventions.reset import ResetAtShift
 
@@ -205,3 +206,49 @@ def test_what_cannot_be_is_refused():
         agent_with(PPO, TwoHot(), clip_range_vf=0.2, steps=0)
     with pytest.raises(UsageError, match="does not fit agent 'ppo'"):
         Interventions([C51()], "ppo")
+
+
+def test_the_weights_of_a_dynamical_loss_rise_and_fall_one_class_after_the_other():
+    loss = DynamicalLoss(amplitude=5, period=4)
+    found = [loss.gammas(t, 2) for t in range(9)]
+    expected = [(1, 1), (3, 1), (5, 1), (3, 1), (1, 1), (1, 3), (1, 5), (1, 3), (1, 1)]
+    for ours, (a, b) in zip(found, expected, strict=True):
+        assert ours == pytest.approx([2 * a / (a + b), 2 * b / (a + b)])
+
+
+@BOTH
+@pytest.mark.parametrize("member", [(), (HLGauss(low=0, high=40),)], ids=["own", "bins"])
+def test_transitions_count_by_the_weight_of_their_action(algorithm, member):
+    weigh = DynamicalLoss(amplitude=9, period=10**6)
+    model = agent_with(algorithm, weigh, *member)
+    model.num_updates = 500_000
+    batch = model.last_batch
+    singles = []
+    for i in range(32):
+        one = type(batch)(*(None if x is None else x[i : i + 1] for x in batch))
+        singles.append(model.losses(one)("critic")["critic"].item())
+    actions = batch.actions.flatten().long().tolist()
+    assert {0, 1} <= set(actions)
+    gamma = [2 * 9 / 10, 2 * 1 / 10]
+    plain = agent_with(algorithm, *member, steps=0)
+    plain.policy.load_state_dict(model.policy.state_dict())
+    bare = []
+    for i in range(32):
+        one = type(batch)(*(None if x is None else x[i : i + 1] for x in batch))
+        bare.append(plain.losses(one)("critic")["critic"].item())
+    assert singles == pytest.approx([gamma[a] * b for a, b in zip(actions, bare, strict=True)])
+    whole = model.losses(batch)("critic")["critic"].item()
+    assert whole == pytest.approx(sum(singles) / 32, rel=1e-5)
+
+
+@BOTH
+def test_an_amplitude_of_one_is_none_and_actions_without_number_are_refused(algorithm):
+    plain = agent_with(algorithm)
+    assert parameter_bytes(agent_with(algorithm, DynamicalLoss(amplitude=1))) == parameter_bytes(
+        plain
+    )
+    if algorithm is PPO:
+        members = Interventions([DynamicalLoss()])
+        pendulum = train(PPO, "Pendulum-v1", 0, interventions=members, **PPO_SETTINGS)
+        with pytest.raises(UsageError, match="a finite number of actions"):
+            members.check(pendulum)

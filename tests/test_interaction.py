@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import synthetic_records as synthetic
 
-from rlplastic import aggregate
+from rlplastic import aggregate, significance
 from rlplastic.metrics import interaction
 from rlplastic.metrics.study import Study
 from rlplastic.metrics.summary import summarise
@@ -92,7 +92,7 @@ def test_both_tables_follow_from_the_matrices(tmp_path):
         ["sam", "S", "observation - reward"],
         ["sam", "P", "observation - reward"],
     ]
-    p = aggregate.sign_flip(gain[TRACKS[0]] - gain[TRACKS[1]], rng())
+    p = significance.sign_flip(gain[TRACKS[0]] - gain[TRACKS[1]], rng())
     assert contrasts.rows[0][4] == f"{p:.3f}"
     together = number(effects.rows[0][2]) - number(effects.rows[0][3])
     assert number(contrasts.rows[0][3]) == pytest.approx(together, abs=0.02)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import synthetic_records as synthetic
 
-from rlplastic.aggregate import sign_flip
 from rlplastic.metrics.study import Study
 from rlplastic.metrics.summary import summarise
 from rlplastic.power import power, power_table, seeds_needed, show_power
 from rlplastic.reading import read
+from rlplastic.significance import sign_flip
 
 
 def rng(seed=0):

@@ -16,6 +16,8 @@ from rlplastic.registry import intervention
 class SquaredError(Intervention):
     """Train the critic with the squared error, which is PPO's own loss (`agent.critic = "mse"`)."""
 
+    agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo")
+
     def critic(self) -> dict[str, Any]:
         """The options."""
         return {"kind": "mse"}
@@ -28,6 +30,8 @@ class HuberLoss(Intervention):
 
     `agent.critic = "huber"`; it bounds the gradient of large errors.
     """
+
+    agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo")
 
     def critic(self) -> dict[str, Any]:
         """The options."""
@@ -48,6 +52,8 @@ class TwoHot(Intervention):
         low: Centre of the first bin (-10: arXiv 1707.06887, for clipped rewards).
         high: Centre of the last bin (10: arXiv 1707.06887, for clipped rewards).
     """
+
+    agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo")
 
     bins: Annotated[int, Ge(2)] = 51
     low: float = -10.0
@@ -72,6 +78,8 @@ class HLGauss(Intervention):
         low: Lower edge of the first bin (-10: arXiv 2403.03950, for clipped rewards).
         high: Upper edge of the last bin (10: arXiv 2403.03950, for clipped rewards).
     """
+
+    agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo")
 
     bins: Annotated[int, Ge(2)] = 51
     low: float = -10.0

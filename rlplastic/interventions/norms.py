@@ -25,7 +25,6 @@ class ObservationNormaliser(Intervention):
     """
 
     agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo")
-
     observations: ClassVar[tuple[str, ...]] = ("vectors",)
 
     clip: Annotated[float, Gt(0)] = 10.0

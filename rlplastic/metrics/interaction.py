@@ -16,11 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlplastic.aggregate import Estimate, contrast, estimate, holm, sign_flip
+from rlplastic.aggregate import Estimate, contrast, estimate
 from rlplastic.metrics.study import REFERENCE, Study
 from rlplastic.metrics.summary import SEED, Summary, show
 from rlplastic.metrics.tables import Table
 from rlplastic.record import FloatArray
+from rlplastic.significance import holm, sign_flip
 from rlplastic.suite import CONTROL
 
 

@@ -6,16 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlplastic.aggregate import (
-    Estimate,
-    estimate,
-    holm,
-    optimality_gap,
-    probability_of_improvement,
-    sign_flip,
-)
+from rlplastic.aggregate import Estimate, estimate, optimality_gap, probability_of_improvement
 from rlplastic.metrics.study import REFERENCE, Study
 from rlplastic.record import FloatArray
+from rlplastic.significance import holm, sign_flip
 from rlplastic.suite import CONTROL
 
 SEED = 0  # of every resampling: the same folder gives the same bytes

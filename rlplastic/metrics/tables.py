@@ -6,7 +6,7 @@ A cell that holds no number says why: nothing in a report is NaN, blank or a sil
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -254,28 +254,6 @@ def _ratio(values: Mapping[tuple[str, str, str, int], float], reg: str) -> str:
     pairs = [(v, values.get((*slot[:2], REFERENCE, slot[3]))) for slot, v in mine.items()]
     ratios = [value / none for value, none in pairs if none]
     return f"{np.median(ratios):.2f}" if ratios else "n/a: no finished pair"
-
-
-def tidy(study: Study) -> Iterator[tuple[str, str, str, int, str, str, str, str]]:
-    """(task, agent, arm, seed, phase, metric, value, status) of everything that was computed."""
-    for (task, agent, arm, seed), record in study.records.items():
-        if agent == "random":
-            continue
-        head = (task, agent, arm, seed)
-        case = study.case(task, agent, arm, seed)
-        for phase, curve in enumerate(case.life):
-            if curve is not None and not (record.fresh and phase == 0):
-                for name in ("level", "end_level", "start_level"):
-                    yield *head, str(phase), name, repr(float(getattr(curve, name))), record.status
-        for name in study.metrics if not record.fresh else ():
-            values = study.score(name, *head)
-            for phase, value in enumerate(np.atleast_1d(values), start=1):
-                shown = repr(float(value)) if np.isfinite(value) else ""
-                status = record.status if shown else f"{record.status}: not defined"
-                yield *head, str(phase) if values.ndim else "", name, shown, status
-        for probe in record.probes:
-            name = f"probe.{probe.name}.{probe.moment}"
-            yield *head, str(probe.phase), name, repr(probe.value), record.status
 
 
 def _mean(study: Study, summary: Summary, metric: str, arm: str) -> str:

@@ -26,6 +26,7 @@ HOOKS = (
     "rebuild",
     "begin",
     "minibatch",
+    "weights",
     "before_update",
     "penalty",
     "gradient",

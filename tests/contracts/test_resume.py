@@ -128,3 +128,20 @@ def test_shifted_frames(tmp_path, monkeypatch):
 def test_ppo_on_frames(tmp_path, monkeypatch):
     env = "Atari-Shifted/SpaceInvaders-reward"
     same_after(cell_of("ppo", "sam", env=env, period=128), tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("agent", "env"),
+    [
+        ("dqn", "MinAtar-Shifted/MinAtarBreakout-observation"),
+        ("ppo", "MinAtar-Shifted/MinAtarSpaceInvaders-reward"),
+        ("dqn", "Control-Shifted/CartPole-reward"),
+        ("ppo", "Control-Shifted/Acrobot-observation"),
+        ("ppo", "Gather-Shifted/Gather-window"),
+        ("dqn", "Forage-Swap/Forage-reward"),
+        ("mlp", "MNIST-Permuted/MNIST-observation"),
+        ("cnn", "MNIST-Labels/*-reward"),
+    ],
+)
+def test_every_kind_of_world(agent, env, tmp_path, monkeypatch):
+    same_after(cell_of(agent, "sam", env=env, period=640), tmp_path, monkeypatch, deaths=(1,))

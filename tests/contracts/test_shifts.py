@@ -5,11 +5,14 @@ What their streams show is looked at by `rlplastic check`, in ``test_streams.py`
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.env_checker import check_env as check_env_sb3
 
 from rlplastic import options, registry
 from rlplastic.envs.copies import GymCopies
@@ -183,6 +186,25 @@ def test_worlds_1_and_2_differ_where_both_exist(shifts, base):
         return
     outcomes = [play_long(stream_of(shifts, base, (world,), copies=4)) for world in (1, 2)]
     assert any(a.tobytes() != b.tobytes() for a, b in zip(*outcomes, strict=True))
+
+
+@pytest.mark.parametrize(("shifts", "base"), CASES)
+def test_the_checkers_accept_a_scalar_environment_in_world_1(shifts, base):
+    """With boundary and reset(seed): a random shift must forget what it drew before."""
+    env = ShiftedEnv(
+        SingleCopy(options.build("environment", base, "test").make(1)),
+        [options.build("shift", shift, "test") for shift in shifts],
+        Listed(period=10**6, worlds=(1,)),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # what has no bound: moves and factors of a Gaussian, velocities of CartPole
+        warnings.filterwarnings("ignore", ".*Box observation space m\\w+ value is -?infinity")
+        warnings.filterwarnings("ignore", ".*we recommend using a symmetric")  # Pendulum's own
+        check_env(env, skip_render_check=True)
+        if isinstance(env.action_space, gymnasium.spaces.Discrete):
+            check_env_sb3(env)  # of Pendulum's actions and tiny frames it warns by itself
+    env.close()
 
 
 @pytest.mark.parametrize(("shifts", "base"), CASES)

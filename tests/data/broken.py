@@ -64,6 +64,25 @@ class Draws(Vectors):
         return world[:, None] + np.random.normal(size=frames.shape)
 
 
+@shift("hashes")
+@dataclass(frozen=True, kw_only=True)
+class Hashes(Vectors):
+    """Its worlds depend on the hash of a word, which is another in each process."""
+
+    def move(self, frames, world):
+        return world[:, None] + hash("a word") % 1000 / 1000
+
+
+@shift("writes")
+@dataclass(frozen=True, kw_only=True)
+class Writes(Vectors):
+    """It changes the frames in place."""
+
+    def observation(self, frames, world):
+        frames += world[:, None]
+        return frames
+
+
 @shift("remembers")
 @dataclass(frozen=True, kw_only=True)
 class Remembers(Vectors):
