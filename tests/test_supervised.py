@@ -69,13 +69,17 @@ def weights(agent):
 # -- worlds --------------------------------------------------------------------------------------
 
 
-def test_a_pass_shows_every_example_once_with_its_label():
+@pytest.mark.parametrize("copies", [1, 16])
+def test_a_pass_shows_every_example_once_with_its_label(copies):
     data = datasets.load("digits")
-    images, labels = shown(stream_of(copies=1, period=4000), 2 * len(data.labels))
+    number = len(data.labels)
+    assert number % 16, "a pass is to end within a minibatch"
+    images, labels = shown(stream_of(copies=copies, period=4000), -(-2 * number // copies))
+    images, labels = images.reshape(-1, 1, 8, 8), labels.ravel()
     every = known(data.images, data.labels)
-    for half in np.split(np.arange(len(images)), 2):
-        assert known(images[half, 0], labels[half, 0]) == every
-    assert images[0].tobytes() != images[len(data.labels)].tobytes()
+    for half in (slice(number), slice(number, 2 * number)):
+        assert known(images[half], labels[half]) == every
+    assert images[:number].tobytes() != images[number : 2 * number].tobytes()
 
 
 def test_the_order_does_not_depend_on_the_size_of_a_minibatch():
