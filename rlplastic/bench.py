@@ -239,7 +239,7 @@ def _other_versions(plan: Plan, folder: Path) -> list[str]:
     now, found = provenance.versions(), Counter[str]()
     for cell in plan.cells:
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            header = json.loads((folder / cell.id / "header.json").read_text(encoding="utf-8"))
+            header = store.read_json(folder / cell.id / "header.json")
             then = header["provenance"]["versions"]
             if store.status_of(folder / cell.id) in store.FINISHED:
                 found.update(f"{n} {v}" for n, v in then.items() if now.get(n, v) != v)

@@ -16,7 +16,6 @@ nothing, which ends in the same bytes and only takes longer.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -27,7 +26,6 @@ from rlplastic import store
 from rlplastic.store import CellFolder, Mark
 
 KEPT = 2  # generations
-LARGEST_JSON = 2**24  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,9 +197,7 @@ class Checkpoints:
 
 
 def _small_json(path: Path) -> dict[str, Any]:
-    if path.stat().st_size > LARGEST_JSON:
-        raise ValueError(f"{path.name} is larger than {LARGEST_JSON >> 20} MB")
-    value = json.loads(path.read_text(encoding="utf-8"))
+    value = store.read_json(path)
     if not isinstance(value, dict):
         raise TypeError(f"{path.name} is not a JSON object")
     return value

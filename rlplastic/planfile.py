@@ -6,7 +6,6 @@ another protocol or other settings of an agent that is there may not.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,7 +59,7 @@ def check_folder(plan: Plan, folder: Path) -> dict[str, Any] | None:
     """
     path = folder / "plan.json"
     try:
-        old: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        old: dict[str, Any] = store.read_json(path)
     except FileNotFoundError:
         _refuse_foreign(folder)
         return None

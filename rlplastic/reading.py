@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rlplastic import store
 from rlplastic.cell import id_of, slot_name
 from rlplastic.errors import UsageError
 from rlplastic.metrics.pairing import refuse_mixtures
@@ -20,7 +21,6 @@ from rlplastic.record import FINISHED, Episodes, Phase, Probe, Record, Results, 
 DECODER = json.JSONDecoder(parse_constant=lambda word: float(f"not a number: {word}"))
 CASTS: dict[Any, Callable[[Any], Any]] = {"int": int, "float": float, "str": str}
 LARGEST_ROWS = 2**30  # bytes of a record; twenty phases of the shortest episodes have 30 MB
-LARGEST_JSON = 64 * 2**20  # bytes of a plan, header or end marker; a real plan has a few MB
 
 
 def read(folder: Path) -> Results:
@@ -66,12 +66,7 @@ def _without_header(folder: Path, name: str, cell: Mapping[str, Any]) -> Record:
 
 def _load(path: Path) -> dict[str, Any]:
     """One JSON object; ValueError if the file holds anything else."""
-    if path.stat().st_size > LARGEST_JSON:
-        raise ValueError(f"{path.name} is larger than {LARGEST_JSON >> 20} MB")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise ValueError(f"{path.name} is nested too deeply") from error
+    value = store.read_json(path)
     if not isinstance(value, dict):
         raise ValueError(f"{path.name} is not a JSON object")
     return value

@@ -5,7 +5,6 @@ Reads JSON only and writes nothing, so it can be asked at any time, also while a
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -63,7 +62,7 @@ def reason_of(path: Path) -> str:
     """Why a cell ended as it did, in one line; empty if nothing is known."""
     for name in ("done.json", "failed.json"):
         with suppress(OSError, ValueError, AttributeError):
-            ending = json.loads((path / name).read_text(encoding="utf-8"))
+            ending = store.read_json(path / name)
             return plain(str(ending.get("reason", "")))
     return ""
 
@@ -92,7 +91,7 @@ def show_status(folder: Path) -> str:
 def _plan(folder: Path) -> dict[str, Any]:
     path = folder / "plan.json"
     try:
-        plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        plan: dict[str, Any] = store.read_json(path)
         _ = plan["name"], plan["commands"], plan["protocol"]["budget"], plan["cells"]
         return plan
     except FileNotFoundError:
@@ -130,7 +129,7 @@ def _status(folder: Path, name: str, cell: dict[str, Any]) -> CellStatus:
 def _span(path: Path, fresh: bool) -> tuple[int, int] | None:
     """Clock at the two ends of a cell; None before it has begun, or if the header is broken."""
     with suppress(OSError, ValueError, KeyError, IndexError, TypeError):
-        layout = json.loads((path / "header.json").read_text(encoding="utf-8"))["layout"]
+        layout = store.read_json(path / "header.json")["layout"]
         return int(layout[int(fresh)]["begin"]), int(layout[-1]["end"])
     return None
 
@@ -140,7 +139,7 @@ def _last_step(path: Path) -> int:
     with suppress(OSError, ValueError, KeyError, IndexError, TypeError):
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - LAST_BYTES))
-            row = json.loads(file.read().split(b"\n")[-2])
+            row = store.parse_json(file.read().split(b"\n")[-2])
         return int(row["end"] if "end" in row else row["step"])
     return 0
 

@@ -35,6 +35,7 @@ from typing import IO, Any
 from rlplastic.errors import UsageError
 
 SCHEMA = 1
+LARGEST_JSON = 64 * 2**20  # bytes of a plan, header or end marker; a real plan has a few MB
 FINISHED = ("done", "diverged")
 
 
@@ -112,6 +113,26 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_json(path: Path) -> Any:
+    """The value in a file.
+
+    Raises:
+        OSError: there is none, or it may not be read.
+        ValueError: it is not JSON, is nested too deeply, or larger than `LARGEST_JSON`.
+    """
+    if path.stat().st_size > LARGEST_JSON:
+        raise ValueError(f"{path.name} is larger than {LARGEST_JSON >> 20} MB")
+    return parse_json(path.read_bytes())
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of a text; ValueError if it is not JSON or nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def canonical(value: Any) -> str:
@@ -257,7 +278,7 @@ def write_failure(path: Path, reason: str, tail: str = "") -> None:
 def status_of(path: Path) -> str:
     """One of ``done``, ``diverged``, ``failed``, ``unfinished`` and ``pending``."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        status = json.loads((path / "done.json").read_text(encoding="utf-8"))["status"]
+        status = read_json(path / "done.json")["status"]
         if status in FINISHED:
             return str(status)
     if (path / "failed.json").exists():
