@@ -252,6 +252,8 @@ def test_the_checkers_accept_a_scalar_environment_in_world_1(shifts, base):
         # what has no bound: moves and factors of a Gaussian, velocities of CartPole
         warnings.filterwarnings("ignore", ".*Box observation space m\\w+ value is -?infinity")
         warnings.filterwarnings("ignore", ".*we recommend using a symmetric")  # Pendulum's own
+        # MinAtar's frames are 10 x 10, and have a network of their own
+        warnings.filterwarnings("ignore", ".*minimal resolution for an image is 36x36")
         check_env(env, skip_render_check=True)
         if isinstance(env.action_space, gymnasium.spaces.Discrete):
             check_env_sb3(env)  # of Pendulum's actions and tiny frames it warns by itself
