@@ -45,8 +45,9 @@ MARK = "# --- measured by `python -m rlplastic.benchmarks.pilot`; the rest is re
 
 def pilot_plan(suite: str, agents: list[str], pattern: str) -> Plan:
     """One newborn life in phase 1 for each task, agent and seed, and the random reference."""
+    learners = [name for name in load_suite(suite).budgets["small"].period if name != "random"]
     request = Request(
-        agents=agents or ["dqn"],
+        agents=agents or learners[:1],
         regs=["none"],
         env=f"{suite}/{pattern}",
         seeds=SEEDS,

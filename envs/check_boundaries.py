@@ -75,7 +75,7 @@ def _timed(stream: Stream, watch: _Watch, schedule: Schedule, copies: int) -> No
     """Play a stream to the end of its schedule and beyond; expect each step from the schedule."""
     stream.reset()
     draws = actions(stream.action_space, copies, 6, 3)
-    phase, worlds = 0, np.zeros(copies, dtype=int)
+    phase, worlds = 0, np.full(copies, schedule.world(0))
     for number in range(1, schedule.start(schedule.phases) // copies + 8):
         where = f"{copies} copies, step {number}, clock {number * copies}"
         watch.forced = 0
@@ -155,7 +155,7 @@ def leaks(subject: Subject, effort: Effort) -> str:
 
 def agree(subject: Subject, effort: Effort) -> str:
     """Gymnasium environments are the copies of the vectorised stream."""
-    copies = effort.copies[-1] if effort.copies[-1] < 4 else 3
+    copies = 3
     schedule = subject.short(copies, effort.phase)
     vector = subject.stream(copies, schedule, seed=9)
     envs = [subject.scalar(copies, i, schedule, seed=9) for i in range(copies)]

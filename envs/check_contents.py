@@ -135,7 +135,8 @@ def forgets(subject: Subject, effort: Effort) -> str:
 def base(subject: Subject, effort: Effort) -> str:
     """World 0, at first and when it comes back, is the base environment byte for byte."""
     schedule = _visit(subject, 2, effort.base)
-    stream, alone = subject.stream(2, schedule, seed=1), subject.copies(2)
+    stream = subject.stream(2, schedule, seed=1, notify=False)  # the base tells of no world
+    alone = subject.copies(2)
     for phase in (0, 2) if schedule.phases > 2 else (0,):
         draws = actions(stream.action_space, 2, 1)
         while stream.phase < phase:
@@ -143,12 +144,11 @@ def base(subject: Subject, effort: Effort) -> str:
         sights = play(stream, effort.base, seed=4, seeds=[21, 22], hold=3)
         stack = _Stack(alone.reset([21, 22]), alone.stack)
         draws = actions(alone.action_space, 2, 4, 3)
-        clip = bool(subject.keywords.get("clip_reward"))
         for number, seen in enumerate(sights):
             if number == 0:
                 own = opened(stack.shown)
             else:
-                own = stack.stacked(step_base(alone, next(draws)), clip)
+                own = stack.stacked(step_base(alone, next(draws)), stream)
             if number == effort.base:  # where the phase ends, whatever the base does
                 break
             if subject.keywords.get("notify"):
@@ -243,14 +243,15 @@ class _Stack:
         self.size = size
         self.shown = self._first(frames)
 
-    def stacked(self, seen: Seen, clip_reward: bool) -> Seen:
-        """The same sight of single frames, stacked."""
+    def stacked(self, seen: Seen, stream: Stream) -> Seen:
+        """The same sight of single frames, stacked, and paid as the stream pays the learner."""
         after = np.concatenate([self.shown, seen.final], axis=1) if self.size > 1 else seen.final
         final = after[:, -self.shown.shape[1] :] if self.size > 1 else after
         self.shown = final.copy()
         self.shown[seen.done] = self._first(seen.observation)[seen.done]
-        reward = np.sign(seen.reward) if clip_reward else seen.reward
-        return Seen(self.shown, reward, seen.done, seen.truncated, final)
+        reward = np.sign(seen.reward) if stream.clip_reward else seen.reward
+        learned = (reward / stream.reward_scale).astype(np.float32)
+        return Seen(self.shown, learned, seen.done, seen.truncated, final)
 
     def _first(self, frames: Array) -> Array:
         if self.size == 1:

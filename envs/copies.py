@@ -48,6 +48,7 @@ class Copies(ABC):
         action_space: Of one copy.
         stack: Number of single frames that the learner sees; 1 for plain observations.
         spread: Scale of each observation dimension, or None where it has no meaning.
+        joint: True if all copies draw from one source in turn: they get the seed of copy 0.
     """
 
     num_copies: int
@@ -55,6 +56,7 @@ class Copies(ABC):
     action_space: spaces.Space[Any]
     stack: int = 1
     spread: Array | None = None
+    joint: bool = False
 
     @abstractmethod
     def reset(self, seeds: Sequence[int] | None = None) -> Array:
@@ -66,6 +68,9 @@ class Copies(ABC):
     @abstractmethod
     def step(self, actions: Array) -> Transition:
         """One step of all copies."""
+
+    def share(self, first: int, total: int) -> None:  # noqa: B027
+        """These are the copies from number `first` on of `total` that are stepped together."""
 
     def configure(self, change: Callable[[Any], Any]) -> None:
         """Re-parameterise every copy; takes effect at the next `reset`.

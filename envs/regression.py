@@ -15,7 +15,7 @@ from rlplastic.registry import environment
 
 UNITS = 100  # of the target network
 BETA = 0.7
-USUAL = 3.0  # most targets are within; random answers are drawn there, no answer is clipped to it
+USUAL = 1.0  # random answers are drawn within; no answer is clipped to it
 
 
 class SlowBits(Supervised):
@@ -54,7 +54,8 @@ class SlowBits(Supervised):
             self._answers = change(self._answers)
 
     def _show(self) -> Array:
-        rows = self._rng.integers(len(self._inputs), size=self.num_copies)
+        drawn = self._rng.integers(len(self._inputs), size=self.total)
+        rows = drawn[self.first : self.first + self.num_copies]
         self.answers = self._answers[rows]
         return self._inputs[rows]
 

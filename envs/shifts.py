@@ -63,7 +63,7 @@ class Shift:
         on: Which side of the problem it changes: ``observation``, ``reward``, ``target``,
             ``action`` or ``dynamics``.
         mixes: True if (1 - m) x what one world gives + m x what another gives is a world between
-            them: what the schedule ``gradual`` asks for.
+            them, as the schedule ``gradual`` asks for. Not for shifts that remember.
         base: The copies it acts on, once `bind` has been called.
     """
 
@@ -273,7 +273,7 @@ def refuse_misfit(shifts: Sequence[Shift], schedule: Schedule, space: spaces.Spa
                 f"but the schedule {schedule} asks for world {worlds[-1]}; "
                 f"let them come back: schedule 'cyclic' with worlds = {shift.worlds}"
             )
-        if isinstance(schedule, Ramped) and not shift.mixes:
+        if isinstance(schedule, Ramped) and (not shift.mixes or shift.memory(1)):
             raise UsageError(
                 f"shift {shift.name!r} has nothing between two of its worlds, so that none can "
                 f"turn into another little by little as {schedule} asks for; "

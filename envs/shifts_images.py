@@ -149,6 +149,7 @@ class Brightness(Shift):
     """
 
     on: ClassVar[str] = "observation"
+    mixes: ClassVar[bool] = True
 
     brightness: Annotated[float, Ge(0), Le(0.5)] = 0.25
     contrast: Annotated[float, Ge(1), Le(4)] = 1.5
@@ -245,6 +246,7 @@ class Blur(Shift):
 
     on: ClassVar[str] = "observation"
     worlds: ClassVar[int | None] = 2
+    mixes: ClassVar[bool] = True
 
     passes: Annotated[int, Ge(1)] = 2
 

@@ -122,6 +122,7 @@ class Scale(Shift):
     """
 
     on: ClassVar[str] = "observation"
+    mixes: ClassVar[bool] = True
 
     sigma: Annotated[float, Gt(0)] = 0.7
 

@@ -67,6 +67,7 @@ class Side(Shift):
 
     on: ClassVar[str] = "reward"
     worlds: ClassVar[int | None] = 3
+    mixes: ClassVar[bool] = True
 
     channel: Annotated[int, Ge(0)] = 0
     outside: Annotated[float, Ge(-1), Lt(1)] = 0.0
@@ -172,6 +173,7 @@ class RewardOffset(Shift):
     """
 
     on: ClassVar[str] = "reward"
+    mixes: ClassVar[bool] = True
 
     sigma: Annotated[float, Gt(0)] = 1.0
 
@@ -199,6 +201,7 @@ class RewardNoise(Shift):
 
     on: ClassVar[str] = "reward"
     worlds: ClassVar[int | None] = 2
+    mixes: ClassVar[bool] = True
 
     sigma: Annotated[float, Gt(0)] = 1.0
 

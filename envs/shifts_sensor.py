@@ -53,6 +53,7 @@ class Noise(Shift):
 
     on: ClassVar[str] = "observation"
     worlds: ClassVar[int | None] = 2
+    mixes: ClassVar[bool] = True
 
     sigma: Annotated[float, Gt(0), Le(10)] = 0.1
 

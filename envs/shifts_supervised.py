@@ -153,8 +153,7 @@ class Chunks(Shift):
     """Show more of the examples: `size` of them in world 0, and as many again in each world.
 
     Input adaptation: data that arrive over time (arXiv 2306.10711, Sec. 3; 1910.08475 with two
-    chunks). The answers stay. For *label* adaptation, where labels become true over time, go
-    through the worlds of `relabel` backwards: schedule ``list`` with worlds = [9, 8, ..., 0].
+    chunks). The answers stay.
     """
 
     on: ClassVar[str] = "dynamics"

@@ -96,6 +96,7 @@ class Stream(VecEnv):
         self.reward_scale = reward_scale
         self.ticks = base.num_copies if ticks is None else ticks
         self.first_copy = first_copy
+        base.share(first_copy, self.ticks)
         self.reset_key = reset_key or (seed,)
         self.listener = listener
         self._unbound = tuple(shifts)
@@ -411,7 +412,7 @@ class Stream(VecEnv):
         return [
             int(np.random.SeedSequence(words).generate_state(1)[0] >> 1)
             for words in (
-                [_RESETS, *self.reset_key, phase, self.first_copy + copy]
+                [_RESETS, *self.reset_key, phase, 0 if self.base.joint else self.first_copy + copy]
                 for copy in range(self.base.num_copies)
             )
         ]

@@ -46,13 +46,19 @@ class Supervised(Copies):
     """
 
     answers: Array
+    joint = True
 
     def __init__(self, num_copies: int) -> None:
         self.num_copies = num_copies
+        self.first, self.total = 0, num_copies
         self.changes: dict[int, Callable[[Array], Array]] = {}
         self._steps = 0
         self._rng = np.random.default_rng(0)
         self._none, self._all = np.zeros(num_copies, dtype=bool), np.ones(num_copies, dtype=bool)
+
+    def share(self, first: int, total: int) -> None:
+        """See `Copies.share`: a minibatch has `total` examples, of which these are some."""
+        self.first, self.total = first, total
 
     @abstractmethod
     def _begin(self) -> None:
@@ -67,7 +73,7 @@ class Supervised(Copies):
         """The score of each copy's answer: float64, so that an episode's sum is its return."""
 
     def reset(self, seeds: Sequence[int] | None = None) -> Array:
-        """See `Copies.reset`; the first copy's seed fixes the order of the examples."""
+        """See `Copies.reset`; the seed, one for all copies, fixes the order of the examples."""
         if seeds is not None:
             self._rng = np.random.default_rng(seeds[0])
             self._begin()
@@ -133,12 +139,13 @@ class Examples(Supervised):
         self._place = 0
 
     def _show(self) -> Array:
-        rows = self._order[self._place : self._place + self.num_copies]
-        self._place += self.num_copies
-        while len(rows) < self.num_copies:  # the pass has ended
-            self._order = self._rng.permutation(len(self._labels))
-            self._place = self.num_copies - len(rows)
-            rows = np.concatenate([rows, self._order[: self._place]])
+        begin = self._place + self.first
+        self._place += self.total
+        while len(self._order) < self._place:  # the pass has ended within the minibatch
+            kept = self._order[self._place - self.total :]
+            self._order = np.concatenate([kept, self._rng.permutation(len(self._labels))])
+            begin, self._place = self.first, self.total
+        rows = self._order[begin : begin + self.num_copies]
         self.answers = self._labels[rows]
         return self._images[rows]
 

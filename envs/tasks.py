@@ -139,7 +139,7 @@ def find_subjects(env: str) -> list[Subject]:
     if env.startswith(PREFIX):
         return _of_id(env)
     name, pattern = split(env)
-    return _of_suite(name, [pattern or "*"])
+    return _of_suite(name, (pattern or "*").split(","))
 
 
 def _of_suite(name: str, patterns: list[str], env_id: str = "") -> list[Subject]:

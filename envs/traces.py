@@ -106,11 +106,10 @@ def step_scalars(envs: list[ShiftedEnv], action: Array) -> Seen:
 
 
 def step_base(base: Copies, action: Array) -> Seen:
-    """One step of the base environment alone."""
+    """One step of the base environment alone; rewards are what it pays, float64."""
     out = base.step(action)
     done = out.terminated | out.truncated
-    paid = out.reward.astype(np.float32)
-    return Seen(out.observation.copy(), paid, done, done & ~out.terminated, out.final.copy())
+    return Seen(out.observation.copy(), out.reward, done, done & ~out.terminated, out.final.copy())
 
 
 def play(

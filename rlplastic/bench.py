@@ -242,9 +242,7 @@ def _other_versions(plan: Plan, folder: Path) -> list[str]:
             header = json.loads((folder / cell.id / "header.json").read_text(encoding="utf-8"))
             then = header["provenance"]["versions"]
             if store.status_of(folder / cell.id) in store.FINISHED:
-                found.update(
-                    f"{name} {then.get(name)}" for name in now if then.get(name) != now[name]
-                )
+                found.update(f"{n} {v}" for n, v in then.items() if now.get(n, v) != v)
     return [
         f"{count} finished cells were made with {there}, not {now[there.partition(' ')[0]]}"
         for there, count in sorted(found.items())

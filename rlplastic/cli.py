@@ -80,7 +80,6 @@ Plugins = Annotated[
         "--plugin", help="Python file that defines agents, interventions, ... Repeatable."
     ),
 ]
-Folder = Annotated[Path, typer.Argument(help="Results folder.")]
 
 
 class Stopped(BaseException):
@@ -280,62 +279,8 @@ def ls(
     print(listing.show(kind, name))
 
 
-@app.command()
-def status(folder: Folder) -> None:
-    """Say how far a results folder is, and what failed."""
-    from rlplastic.status import show_status
-
-    print(show_status(folder))
-
-
-@app.command()
-def report(
-    folder: Folder,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Copy report.html to this file.")
-    ] = None,
-    figures: Annotated[
-        Path | None, typer.Option(help="Write each figure as an SVG file into this folder.")
-    ] = None,
-    tables: Annotated[
-        Path | None,
-        typer.Option(help="Write each table as CSV, Markdown and LaTeX into this folder."),
-    ] = None,
-) -> None:
-    """Write report.html, report.md and results.csv anew."""
-    from rlplastic import store
-    from rlplastic.report import write_report
-
-    path = write_report(folder, figures, tables)
-    if output is not None:
-        path = store.write_text(output, path.read_text(encoding="utf-8"))
-    print(path)
-
-
-@app.command()
-def power(
-    folder: Folder,
-    most: Annotated[
-        int, typer.Option("--max", min=6, max=1000, help="Seeds at which the search ends.")
-    ] = 100,
-) -> None:
-    """Say how many seeds it takes to see the differences to none."""
-    from rlplastic.power import show_power
-
-    print(show_power(folder, most))
-
-
-@app.command()
-def compare(
-    first: Annotated[str, typer.Argument(help="Results folder, or FOLDER:ARM.")],
-    second: Annotated[str, typer.Argument(help="The same, or :ARM of the first folder.")],
-) -> None:
-    """Compare two results folders, or two arms, seed by seed."""
-    from rlplastic.compare import show_comparison
-
-    print(show_comparison(first, second))
-
-
+for verb in (cli_offline.status, cli_offline.report, cli_offline.power, cli_offline.compare):
+    app.command()(verb)
 app.command()(cli_offline.watch)
 app.command("import")(cli_offline.import_)
 

@@ -1,4 +1,4 @@
-"""Verbs of the command line that look at what has been run: `import` and `watch`."""
+"""Verbs of the command line that look at what has been run, and never load torch."""
 
 from __future__ import annotations
 
@@ -9,9 +9,67 @@ import typer
 
 from rlplastic.errors import UsageError
 
+Folder = Annotated[Path, typer.Argument(help="Results folder.")]
 Pairs = Annotated[
-    list[str] | None, typer.Option("--columns", help="KEY=COLUMN or KEY=TAG, separated by commas.")
+    list[str] | None,
+    typer.Option(
+        "--columns",
+        help="KEY=COLUMN or KEY=TAG where the name is no usual one; keys: return, step, length, "
+        "begin, copy, cut, task, agent, arm, seed.",
+    ),
 ]
+
+
+def status(folder: Folder) -> None:
+    """Say how far a results folder is, and what failed."""
+    from rlplastic.status import show_status
+
+    print(show_status(folder))
+
+
+def report(
+    folder: Folder,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Copy report.html to this file.")
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Write each figure as an SVG file into this folder.")
+    ] = None,
+    tables: Annotated[
+        Path | None,
+        typer.Option(help="Write each table as CSV, Markdown and LaTeX into this folder."),
+    ] = None,
+) -> None:
+    """Write report.html, report.md and results.csv anew."""
+    from rlplastic import store
+    from rlplastic.report import write_report
+
+    path = write_report(folder, figures, tables)
+    if output is not None:
+        path = store.write_text(output, path.read_text(encoding="utf-8"))
+    print(path)
+
+
+def power(
+    folder: Folder,
+    most: Annotated[
+        int, typer.Option("--max", min=6, max=1000, help="Seeds at which the search ends.")
+    ] = 100,
+) -> None:
+    """Say how many seeds it takes to see the differences to none."""
+    from rlplastic.power import show_power
+
+    print(show_power(folder, most))
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="Results folder, or FOLDER:ARM.")],
+    second: Annotated[str, typer.Argument(help="The same, or :ARM of the first folder.")],
+) -> None:
+    """Compare two results folders, or two arms, seed by seed."""
+    from rlplastic.compare import show_comparison
+
+    print(show_comparison(first, second))
 
 
 def import_(
@@ -78,7 +136,7 @@ def import_(
 
 
 def watch(
-    folder: Annotated[Path, typer.Argument(help="Results folder.")],
+    folder: Folder,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 2.0,
 ) -> None:
     """Look on while a bench runs elsewhere, with recovery so far; ends with it."""

@@ -111,8 +111,8 @@ def _status(folder: Path, name: str, cell: dict[str, Any]) -> CellStatus:
     closed = b""
     with suppress(OSError):
         closed = (path / "timing.jsonl").read_bytes()
-    period = int(schedule["period"])
     num_phases = int(schedule.get("phases") or len(schedule["worlds"])) - fresh
+    begin, end = _span(path, fresh) or (0, num_phases * int(schedule["period"]))
     return CellStatus(
         id=name,
         task=cell["task"],
@@ -122,9 +122,17 @@ def _status(folder: Path, name: str, cell: dict[str, Any]) -> CellStatus:
         reason=reason_of(path),
         phases=closed.count(b"\n"),
         num_phases=num_phases,
-        step=max(0, _last_step(path / "rows.jsonl") - fresh * period),
-        num_steps=num_phases * period,
+        step=max(0, _last_step(path / "rows.jsonl") - begin),
+        num_steps=end - begin,
     )
+
+
+def _span(path: Path, fresh: bool) -> tuple[int, int] | None:
+    """Clock at the two ends of a cell; None before it has begun, or if the header is broken."""
+    with suppress(OSError, ValueError, KeyError, IndexError, TypeError):
+        layout = json.loads((path / "header.json").read_text(encoding="utf-8"))["layout"]
+        return int(layout[int(fresh)]["begin"]), int(layout[-1]["end"])
+    return None
 
 
 def _last_step(path: Path) -> int:

@@ -26,6 +26,7 @@ import numpy as np
 from rlplastic.metrics.study import NEWBORN, Study
 from rlplastic.metrics.summary import Summary
 from rlplastic.record import Record
+from rlplastic.store import digest
 
 NAME = "events.out.tfevents.0.rlplastic"
 METRICS = (
@@ -61,10 +62,8 @@ def event_files(study: Study, summaries: Iterable[Summary]) -> dict[str, bytes]:
 
 def _name(text: str) -> str:
     """A text as a folder; the start of its digest keeps apart what would look the same."""
-    from rlplastic.store import digest
-
     safe = re.sub(r"[^A-Za-z0-9=.+_-]", "_", text)[:60]
-    return safe if safe == text else f"{safe}-{digest(text)[:6]}"
+    return safe if safe == text and safe.strip(".") else f"{safe}-{digest(text)[:6]}"
 
 
 # -- hparams -----------------------------------------------------------------------------------

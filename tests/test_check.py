@@ -167,6 +167,7 @@ def test_parts_that_do_not_fit_are_one_failure() -> None:
         {"name": "once", "phases": 2},
         {"name": "cyclic", "worlds": 3},
         {"name": "list", "worlds": [0, 2, 1], "lengths": [1, 3, 2]},
+        {"name": "list", "worlds": [2, 1, 0]},
     ],
     ids=lambda schedule: schedule["name"],
 )

@@ -9,7 +9,7 @@ from test_agents import DQN_SETTINGS, PPO_SETTINGS, parameter_bytes, train
 from rlplastic.agents.dqn import DQN
 from rlplastic.agents.ppo import PPO
 from rlplastic.interventions import Interventions
-from rlplastic.interventions.cchain import DECAY, ChurnReduction
+from rlplastic.interventions.cchain import ChurnReduction
 from rlplastic.interventions.sam import SAM
 
 torch.set_num_threads(1)
@@ -39,26 +39,47 @@ def test_the_penalty_is_the_formula_written_out(algorithm):
     chain.state.update(loss=0.3, churn=0.7)
     chain.state["outputs"][-1] = before
     chain.before_update(model)  # what was drawn last is what is compared now
-    model.last_terms = {"critic": torch.tensor(-2.0), "actor": torch.tensor(5.0)}
+    model.last_terms = {"critic": torch.tensor(-2.0)}
+    if algorithm is PPO:
+        model.last_terms |= {"actor": torch.tensor(-5.0), "entropy": torch.tensor(1.0)}
+        chain.state.update(weight=7.0, losses=-1.0, churns=2.0, count=3)
     penalty = chain.penalty(model)
     now = outputs(model, drawn)
     if algorithm is DQN:
-        churn, loss, ratio = (now - before).square().mean(), 2.0, 0.01
+        churn = (now - before).square().mean()
+        mean_loss, mean_churn = 0.999 * 0.3 + 0.001 * 2.0, 0.999 * 0.7 + 0.001 * churn.item()
+        weight = 0.5 * 0.01 * mean_loss / (mean_churn + 1e-8)
+        assert chain.state["loss"] == pytest.approx(mean_loss)
     else:
-        churn, loss, ratio = -(before.exp() * now).sum(dim=1).mean(), 5.0, 1e4
-    mean_loss = DECAY * 0.3 + (1 - DECAY) * loss
-    mean_churn = DECAY * 0.7 + (1 - DECAY) * churn.item()
-    weight = 0.5 * ratio * mean_loss / (mean_churn + 1e-8)
+        churn, weight = -(before.exp() * now).sum(dim=1).mean(), 0.5 * 7.0
+        assert chain.state["losses"] == pytest.approx(-1.0 - 5.0 + 1.0)
+        assert chain.state["churns"] == pytest.approx(2.0 + churn.item())
+        assert chain.state["count"] == 4
     torch.testing.assert_close(penalty, weight * churn)
     assert churn > 0
-    (again,) = (chain.penalty(model),)  # the second pass of an update: the same λ and batch
+    again = chain.penalty(model)  # the second pass of an update: the same λ and batch
     torch.testing.assert_close(again, penalty, rtol=0, atol=0)
-    assert chain.state["loss"] == pytest.approx(mean_loss)
     ours = torch.autograd.grad(penalty, model.scope("all"), allow_unused=True)
     theirs = torch.autograd.grad(weight * churn, model.scope("all"), allow_unused=True)
     for a, b in zip(ours, theirs, strict=True):
         assert (a is None) is (b is None)
         assert a is None or torch.allclose(a, b)
+
+
+def test_the_weight_of_ppo_is_of_means_over_rollouts_and_one_before_the_eleventh():
+    chain = ChurnReduction()
+    model = agent_with(PPO, chain, steps=0)
+    mean_loss = mean_churn = 0.0
+    for rollout in range(1, 14):
+        loss, churn = -0.01 * rollout, 0.5 + 0.01 * rollout
+        chain.state.update(losses=6 * loss, churns=6 * churn, count=6)
+        chain.new_objective(model)
+        mean_loss = 0.98 * mean_loss + 0.02 * abs(loss)
+        mean_churn = 0.98 * mean_churn + 0.02 * churn
+        expected = 1.0 if rollout < 10 else 1e4 * mean_loss / mean_churn
+        assert chain.state["weight"] == pytest.approx(expected, rel=1e-5)
+        chain.new_objective(model)  # without an update there is nothing to take note of
+        assert chain.state["rollouts"] == rollout
 
 
 @pytest.mark.parametrize("algorithm", [DQN, PPO])
@@ -131,4 +152,4 @@ def test_a_gaussian_policy_is_kept_by_its_means():
     model = agent_with(PPO, chain, env="Pendulum-v1")
     chain.check(model)
     assert chain.state["outputs"][0].shape == (32, 1)
-    assert chain.state["churn"] > 0
+    assert chain.state["churns"] > 0

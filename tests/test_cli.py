@@ -24,7 +24,8 @@ HEAVY = ("torch", "gymnasium", "stable_baselines3", "ale_py", "tensorboard")
 FLAGS = {
     "": "--version --install-completion --show-completion --help",
     "bench": "--env --env-id --suite --data-dir --agent --algo --reg --budget --seeds --seed "
-    "--workers --device --probes --out --set --plugin --dry-run --quiet --help",
+    "--workers --device --probes --out --set --plugin --dry-run --quiet "
+    "--cell-timeout --retries --help",
     "run": "--env --env-id --suite --data-dir --agent --algo --reg --seed --fresh --budget "
     "--device --probes --out --set --plugin --json --help",
     "ls": "--plugin --help",
@@ -119,11 +120,12 @@ def test_the_flags_are_these_and_no_others() -> None:
     ids=" ".join,
 )
 def test_nothing_heavy_is_imported(words: list[str], results: Path) -> None:
+    heavy = [name for name in HEAVY if (words[0], name) != ("report", "tensorboard")]  # it writes
     code = (
         "import sys; from rlplastic.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        f"sys.exit(repr([name for name in {HEAVY!r} if name in sys.modules]))"
+        f"sys.exit(repr([name for name in {heavy!r} if name in sys.modules]))"
     )
     words = [word.format(results=results) for word in words]
     done = subprocess.run(

@@ -11,7 +11,6 @@ import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 
 from rlplastic import registry, runner, store
-from rlplastic.cell import Cell
 from rlplastic.envs.continual import ContinualControl
 from rlplastic.envs.schedules import Periodic
 from rlplastic.envs.shifts_observation import Offset
@@ -174,7 +173,7 @@ def test_the_report_shows_the_metric_and_gives_no_verdict(folder):
     write_report(folder)
     text = (folder / "report.md").read_text()
     assert "No verdict: a published protocol with a metric of its own, whole_run_mean." in text
-    section = text.partition("### The metric of the published protocol")[2].partition("\n### ")[0]
+    section = text.partition("## ppo")[2].partition("\n### ")[0]
     arms = {
         line.split(" | ")[1]: line.split(" | ")[2:] for line in section.splitlines() if task in line
     }
@@ -190,8 +189,15 @@ def test_other_suites_keep_their_cells_and_their_curves():
     plan = make_plan(Request(agents=["ppo"], regs=["none"], env="Control-Shifted", budget="smoke"))
     assert not {"reward_scale", "metric"} & (set(plan.protocol) | set(plan.cells[0].stream))
     assert not any("iteration" in facts for facts in plan.tasks.values())
-    ids = {cell.id for cell in plan.cells if isinstance(cell, Cell)}
-    assert "CartPole-observation/ppo/none/0-4cc3cfe0" in ids
+    assert "CartPole-observation/ppo/none/0-4cc3cfe0" in {cell.id for cell in plan.cells}
+
+
+@pytest.mark.parametrize("budget", ["smoke", "small", "full"])
+def test_the_dynamics_track_of_control_is_run_by_name_alone(budget):
+    suite = load_suite("Control-Shifted")
+    chosen = suite.select(suite.budgets[budget].tasks)
+    assert {task.track for task in chosen.values()} == {"observation", "reward", "stationary"}
+    assert len(suite.select(["*-dynamics"])) == 3
 
 
 def test_a_metric_that_does_not_exist_is_refused(tmp_path):

@@ -108,7 +108,7 @@ def shift_of_the_docs() -> str:
     ("source", "title"),
     [
         (shift_of_the_docs(), "shift 'moved' on CartPole"),
-        ((EXAMPLES / "own_shift.py").read_text(encoding="utf-8"), "shift 'dim' on Screen"),
+        ((EXAMPLES / "own_shift.py").read_text(encoding="utf-8"), "shift 'dim' on Images"),
     ],
 )
 def test_a_newcomers_shift_is_short_and_passes_every_check(

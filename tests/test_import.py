@@ -129,7 +129,14 @@ def test_our_own_records_come_back_with_the_same_metrics(
     told = import_runs(request(files, patterns=patterns, **given), new)
     assert "left out" not in told
     assert "not complete" not in told
-    ours, theirs = scores(Study(read(own))), scores(Study(read(new)))
+    read_new = read(new)
+    for slot, record in read(own).records.items():
+        other = read_new.records[slot].episodes
+        columns = ("phase", "begin", "end", "copy", "length", "returns", "cut")
+        for column in columns if slot[1] != "random" else ("returns", "cut"):
+            mine, theirs = (getattr(episodes, column) for episodes in (record.episodes, other))
+            np.testing.assert_array_equal(theirs, mine, err_msg=f"{slot} {column}")
+    ours, theirs = scores(Study(read(own))), scores(Study(read_new))
     assert ours.keys() == theirs.keys()
     for key, values in ours.items():
         if key[0] == "phase_0":  # its constants are of the suite
@@ -278,6 +285,35 @@ def test_a_run_that_ends_early_is_shown_as_failed_with_the_reason(tmp_path: Path
     assert "not complete" not in import_runs(
         Import(files=[source], shifts=[100]), tmp_path / "other"
     )
+
+
+def test_runs_named_as_cleanrl_names_them(tmp_path: Path) -> None:
+    """``<env>__<experiment>__<seed>__<time>``, where the plain agent is called by its algorithm."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    for arm in ("ppo", "ppo_l2init"):
+        for seed in (1, 2):
+            run = tmp_path / "runs" / f"CartPole-v1__{arm}__{seed}__1700000000"
+            with SummaryWriter(str(run)) as writer:
+                for end in range(20, 401, 20):
+                    writer.add_scalar("charts/episodic_return", seed, end)
+                    writer.add_scalar("charts/episodic_length", 10, end)
+    request = Import(
+        files=[tmp_path / "runs"],
+        patterns=["{task}__{arm}__{seed}__*/*"],
+        names={"agent": "ppo"},
+        plain="ppo",
+        copies=2,
+        shifts=[200],
+    )
+    import_runs(request, tmp_path / "new")
+    records = read(tmp_path / "new").records
+    assert set(records) == {
+        ("CartPole-v1", "ppo", arm, seed) for arm in ("none", "ppo_l2init") for seed in (1, 2)
+    }
+    one = records["CartPole-v1", "ppo", "ppo_l2init", 2].episodes
+    assert (one.begin[:3].tolist(), set(one.returns.tolist())) == ([0, 20, 40], {2.0})
+    assert np.isnan(Study(read(tmp_path / "new")).cost("ppo", "ppo_l2init"))
 
 
 def test_episodes_after_the_end_are_left_out_and_counted(tmp_path: Path) -> None:

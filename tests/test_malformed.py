@@ -80,11 +80,12 @@ def test_suites_with_something_wrong(part: int, tmp_path: Path) -> None:
 
 
 WORDS = (
-    "", ",", "sam", "sam:", "sam:rho", "sam:rho=", "sam:rho=x", "sam:rho=-1", "sam+sam", "+", "::",
-    "none+fresh", "fresh", "dqn", "dqm", "dqn,", "é", "a" * 500, "../x", "sam:rho=1e999", "sam=1",
-    "sam:rho=nan", "l2init:strength=1:strength=2", "1", "-1", "0", "0,0", "3,", "1.5", "tiny",
-    "full",     "dqn.gamma=2", "dqn.=1", "dqn.gama=0.9", "ppo.n_steps=0", "x.y=z", "dqn.hidden=[1,",
-    "cuda", "tpu",     "Toy-Shifted/Nowhere", "Toy-Shifted/", "/", "no.toml", "\n", "sam:scope=everything", "--help=1",
+    "", ",", "sam", "sam:", "sam:rho", "sam:rho=", "sam:rho=x", "sam:rho=-1", "sam+sam", "+",
+    "::", "none+fresh", "fresh", "dqn", "dqm", "dqn,", "é", "a" * 500, "../x", "sam:rho=1e999",
+    "sam=1", "sam:rho=nan", "l2init:strength=1:strength=2", "1", "-1", "0", "0,0", "3,", "1.5",
+    "tiny", "full", "dqn.gamma=2", "dqn.=1", "dqn.gama=0.9", "ppo.n_steps=0", "x.y=z",
+    "dqn.hidden=[1,", "cuda", "tpu", "Toy-Shifted/Nowhere", "Toy-Shifted/", "/", "no.toml", "\n",
+    "sam:scope=everything", "--help=1",
 )  # fmt: skip
 OPTIONS = ("--agent", "--reg", "--seeds", "--budget", "--env", "--set", "--device", "--workers")
 

@@ -542,7 +542,10 @@ def test_the_number_of_phases_is_the_streams_whatever_a_plan_says(tmp_path):
 def test_a_seed_is_complete_only_when_every_compared_cell_has_an_outcome(tmp_path, other):
     assert suite(tmp_path / "a", [CHANCE, NONE, FRESH]).complete(TASK, "ppo") == [0]
     assert suite(tmp_path / "b", [CHANCE, NONE, FRESH, other]).complete(TASK, "ppo") == []
-    assert suite(tmp_path / "c", [NONE, FRESH]).complete(TASK, "ppo") == []
+    gone = (CHANCE[0], None)
+    assert suite(tmp_path / "c", [gone, NONE, FRESH]).complete(TASK, "ppo") == []
+    never_planned = suite(tmp_path / "e", [NONE, FRESH])  # runs of other programs
+    assert never_planned.complete(TASK, "ppo") == [0]
     begun = (*NONE, {"unfinished": True})
     assert suite(tmp_path / "d", [CHANCE, begun, FRESH]).complete(TASK, "ppo") == []
 

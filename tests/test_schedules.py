@@ -41,6 +41,7 @@ from rlplastic.plan import Request, make_plan
 from rlplastic.planfile import write_plan
 from rlplastic.reading import read
 from rlplastic.report import write_report
+from rlplastic.status import read_status
 
 SUITE = str(DATA / "Schedules.toml")
 FAR = 1e5  # what a world adds to what is seen, more than an episode has steps
@@ -361,6 +362,9 @@ def test_a_cell_is_run_and_reported_over_the_phases_of_its_schedule(task, tmp_pa
             assert {row["phase"] for row in during} >= {
                 k for k in shifts if cell.starts[k + 1] - cell.starts[k] > 256
             }
+    ended = {one.id: one for one in read_status(tmp_path)}
+    for cell in plan.cells:
+        assert ended[cell.id].step == ended[cell.id].num_steps == cell.num_steps
     results = read(tmp_path)
     records = [record for record in results.records.values() if record.slot[1] == "ppo"]
     assert len(records) == 2

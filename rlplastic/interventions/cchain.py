@@ -14,7 +14,8 @@ from rlplastic.registry import intervention
 if TYPE_CHECKING:
     from torch import Tensor
 
-DECAY = 0.999
+UPDATES = 0.999  # decay of the running means, for each update
+ROLLOUTS = 0.98  # for each rollout
 
 
 @intervention("cchain")
@@ -24,21 +25,23 @@ class ChurnReduction(Intervention):
 
     C-CHAIN (Tang et al., ICML 2025; bluecontra/C-CHAIN), after CHAIN (arXiv 2409.04792)::
 
-        DQN       λ mean (Q(s) - Q_old(s))²               over all actions
-        PPO       λ mean -Σ π_old(a|s) log π(a|s)         of a Gaussian, (μ(s) - μ_old(s))²
-        λ         strength x ratio x mean|loss| / mean churn
+        DQN    λ mean (Q(s) - Q_old(s))²            over all actions
+               λ = s ρ mean|loss| / mean churn
+        PPO    λ mean -Σ π_old(a|s) log π(a|s)      of a Gaussian, (μ(s) - μ_old(s))²
+               λ = s max(1, ρ mean|loss| / mean churn), s before the eleventh rollout
 
     The reference batch is as large as a minibatch and drawn for itself, from the replay memory or
     the rollout. It is drawn when its old outputs are computed, one update before it is used, so
-    that no second network is needed. The loss in λ is DQN's critic loss, PPO's policy loss. Both
-    means are running ones (0.999, ours: the code has windows of 50,000 updates of DQN and of 50 to
-    100 rollouts of PPO, and a fixed λ before).
+    that no second network is needed. The loss is DQN's critic loss at an update, and PPO's policy
+    and entropy loss on average over a rollout. All means are running ones, of 1,000 updates or 50
+    rollouts (the code: windows of 50,000 updates, with λ = 50 for the first 10,000, or of 50
+    rollouts, which it begins anew when the world shifts).
 
     Attributes:
-        strength: Multiplies λ; 0 is none.
-        ratio_q: Wanted size of DQN's penalty, relative to its loss (0.01: the code).
-        ratio_policy: The same for PPO (1e4: the code, on classic control; the cross-entropy it is
-            relative to holds the entropy, which has no gradient).
+        strength: s; 0 is none.
+        ratio_q: ρ of DQN, the penalty's size relative to the loss (0.01: the code).
+        ratio_policy: ρ of PPO (1e4: the code, on classic control; the cross-entropy it is relative
+            to holds the entropy, which has no gradient).
         lag: Updates between the old network and the present one (1: the code, whose index 2 counts
             the present network).
     """
@@ -60,6 +63,21 @@ class ChurnReduction(Intervention):
     def begin(self, agent: Learner) -> None:
         """No reference batch has been drawn."""
         self.state.update(loss=0.0, churn=0.0, observations=[], outputs=[])
+        if hasattr(agent.policy, "get_distribution"):
+            self.state.update(losses=0.0, churns=0.0, count=0, rollouts=0, weight=1.0)
+
+    def new_objective(self, agent: Learner) -> None:
+        """The last rollout of PPO is over: its means, and λ for the next."""
+        state = self.state
+        if not state.get("count"):
+            return
+        for mean, total, sign in (("loss", "losses", abs), ("churn", "churns", float)):
+            state[mean] += (1 - ROLLOUTS) * (sign(state[total] / state["count"]) - state[mean])
+        state["rollouts"] += 1
+        state.update(losses=0.0, churns=0.0, count=0)
+        if state["rollouts"] >= 10:
+            # a running mean's correction for its start is the same in both
+            state["weight"] = max(self.ratio_policy * state["loss"] / (state["churn"] + 1e-8), 1.0)
 
     def before_update(self, agent: Learner) -> None:
         """Draw the reference batch that will be used `lag` updates from now."""
@@ -86,14 +104,15 @@ class ChurnReduction(Intervention):
 
     def _weigh(self, agent: Learner, churn: float) -> float:
         """Take note of the sizes of loss and churn; λ."""
-        state = self.state
-        stochastic = hasattr(agent.policy, "get_distribution")
-        loss = abs(float(agent.last_terms["actor" if stochastic else "critic"]))
-        state["loss"] = DECAY * state["loss"] + (1 - DECAY) * loss
-        state["churn"] = DECAY * state["churn"] + (1 - DECAY) * churn
-        ratio = self.ratio_policy if stochastic else self.ratio_q
-        # a running mean's correction for its start is the same in both
-        weight: float = self.strength * ratio * state["loss"] / (state["churn"] + 1e-8)
+        state, terms = self.state, agent.last_terms
+        if "weight" in state:
+            state["losses"] += sum(float(terms[name]) for name in terms if name != "critic")
+            state["churns"] += churn
+            state["count"] += 1
+            return self.strength * float(state["weight"])
+        state["loss"] += (1 - UPDATES) * (abs(float(terms["critic"])) - state["loss"])
+        state["churn"] += (1 - UPDATES) * (churn - state["churn"])
+        weight: float = self.strength * self.ratio_q * state["loss"] / (state["churn"] + 1e-8)
         return weight
 
     @staticmethod

@@ -53,12 +53,20 @@ def slots(entry):
 
 
 def chosen_pairs():
-    """One pair for each two sets of hooks; with RLPLASTIC_ALL_PAIRS all pairs (`make pairs`)."""
+    """One pair for each two hooks; with RLPLASTIC_ALL_PAIRS all pairs (`make pairs`)."""
     entries = [e for e in registry.entries("intervention").values() if e.name != "none"]
     every = list(itertools.combinations(entries, 2))
     if os.environ.get("RLPLASTIC_ALL_PAIRS"):
         return every
-    return list({frozenset((slots(one), slots(two))): (one, two) for one, two in every}.values())
+    found, covered = [], set()
+    for one, two in every:
+        if not any(fits(one, agent) and fits(two, agent) for agent in AGENTS):
+            continue
+        meetings = {frozenset(pair) for pair in itertools.product(slots(one), slots(two))}
+        if not meetings <= covered:
+            covered |= meetings
+            found.append((one, two))
+    return found
 
 
 def cases(seen):

@@ -18,7 +18,7 @@ from rlplastic import options, registry
 from rlplastic.envs.copies import GymCopies
 from rlplastic.envs.moments import Moment
 from rlplastic.envs.scalar import ShiftedEnv, SingleCopy
-from rlplastic.envs.schedules import Listed
+from rlplastic.envs.schedules import Gradual, Listed
 from rlplastic.envs.shifts import Shift
 from rlplastic.envs.stream import Stream
 from rlplastic.errors import UsageError
@@ -189,6 +189,26 @@ def test_worlds_1_and_2_differ_where_both_exist(shifts, base):
 
 
 @pytest.mark.parametrize(("shifts", "base"), CASES)
+def test_the_checkers_accept_a_scalar_environment_in_world_1(shifts, base):
+    """With boundary and reset(seed): a random shift must forget what it drew before."""
+    env = ShiftedEnv(
+        SingleCopy(options.build("environment", base, "test").make(1)),
+        [options.build("shift", shift, "test") for shift in shifts],
+        Listed(period=10**6, worlds=(1,)),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # what has no bound: moves and factors of a Gaussian, velocities of CartPole
+        warnings.filterwarnings("ignore", ".*Box observation space m\\w+ value is -?infinity")
+        warnings.filterwarnings("ignore", ".*we recommend using a symmetric")  # Pendulum's own
+        warnings.filterwarnings("ignore", ".*The minimal resolution for an image")  # MinAtar
+        check_env(env, skip_render_check=True)
+        if isinstance(env.action_space, gymnasium.spaces.Discrete):
+            check_env_sb3(env)
+    env.close()
+
+
+@pytest.mark.parametrize(("shifts", "base"), CASES)
 def test_a_seeded_reset_forgets_the_past(shifts, base):
     fresh, used = (stream_of(shifts, base, (1,)) for _ in "ab")
     play(used, 17, seed=9)
@@ -240,24 +260,35 @@ def test_scalar_environments_are_the_copies_of_the_vectorised_one(shifts, base, 
 
 
 @pytest.mark.parametrize(("shifts", "base"), CASES)
-def test_the_checkers_accept_a_scalar_environment_in_world_1(shifts, base):
-    """With boundary and reset(seed): a random shift must forget what it drew before."""
-    env = ShiftedEnv(
-        SingleCopy(options.build("environment", base, "test").make(1)),
-        [options.build("shift", shift, "test") for shift in shifts],
-        Listed(period=10**6, worlds=(1,)),
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        # what has no bound: moves and factors of a Gaussian, velocities of CartPole
-        warnings.filterwarnings("ignore", ".*Box observation space m\\w+ value is -?infinity")
-        warnings.filterwarnings("ignore", ".*we recommend using a symmetric")  # Pendulum's own
-        # MinAtar's frames are 10 x 10, and have a network of their own
-        warnings.filterwarnings("ignore", ".*minimal resolution for an image is 36x36")
-        check_env(env, skip_render_check=True)
-        if isinstance(env.action_space, gymnasium.spaces.Discrete):
-            check_env_sb3(env)  # of Pendulum's actions and tiny frames it warns by itself
-    env.close()
+def test_a_shift_that_mixes_goes_from_world_to_world_in_a_straight_line(shifts, base):
+    kinds = [registry.load("shift", shift["name"]) for shift in shifts]
+    environment = options.build("environment", base, "test")
+    bound = [options.build("shift", shift, "test") for shift in shifts]
+    schedule = Gradual(period=20, phases=2, ramp=1.0)  # 10 steps of 2 copies in each world
+    if not all(kind.mixes for kind in kinds):
+        with pytest.raises(UsageError, match="has nothing between two of its worlds"):
+            Stream(environment.make(2), bound, schedule)
+        return
+    ramp = Stream(environment.make(2), bound, schedule, seed=3, boundary="step")
+    ends = [stream_of(shifts, base, (world,)) for world in (0, 1)]
+    assert not any(shift.memory(1) for shift in ramp.shifts)
+    shape = ramp.base.observation_space.shape
+    for stream in (ramp, *ends):
+        stream.reset()
+    for step in range(20):
+        actions = np.stack([ramp.action_space.sample() for _ in range(2)])
+        mix = max(0, step - 10) / 10
+        (seen, paid, dones, _), (seen_0, paid_0, *_), (seen_1, paid_1, *_) = (
+            stream.step(actions) for stream in (ramp, *ends)
+        )
+        line = (1 - mix) * paid_0 + mix * paid_1
+        np.testing.assert_allclose(paid, line, rtol=1e-5, atol=1e-5)
+        frames = [frame[:, -shape[0] :].astype(float) for frame in (seen, seen_0, seen_1)]
+        rounding = 0.5 if seen.dtype == np.uint8 else 1e-5
+        mix = np.where(dones, max(0, step - 9) / 10, mix)  # an episode's first frame is the next's
+        mix = mix.reshape(2, *[1] * len(shape))
+        line = (1 - mix) * frames[1] + mix * frames[2]
+        np.testing.assert_allclose(frames[0], line, rtol=1e-5, atol=rounding)
 
 
 def test_every_field_of_every_shift_has_a_documented_meaning_and_a_default_or_an_example():

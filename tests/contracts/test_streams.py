@@ -51,6 +51,8 @@ def faults(subject: Subject, *names: str) -> list[str]:
     with running.no_plugins():
         registry.add_plugin(SCREEN)
         checks = list(examine(subject, quick=True, names=names))
+    if "pip install 'rlplastic[" in checks[0].text:  # an extra that is not installed here
+        pytest.skip(checks[0].text)
     return [f"{check.name}: {check.text}" for check in checks if not check.ok]
 
 
