@@ -18,6 +18,7 @@ import torch
 from rlplastic import store
 from rlplastic.compare import show_comparison
 from rlplastic.errors import UsageError
+from rlplastic.plan import Request, make_plan
 from rlplastic.power import show_power
 from rlplastic.report import write_report
 from rlplastic.status import show_status
@@ -128,10 +129,10 @@ def test_names_in_a_suite_are_looked_up_and_not_imported(
     assert old in text
     path = tmp_path / "Suite.toml"
     path.write_text(text.replace(old, json.dumps(name)))
-    done = running.rlplastic("bench", "--env", path, "--budget", "tiny", "--out", tmp_path / "out")
-    assert done.returncode == 2, done.stderr
-    assert len(done.stderr.splitlines()) <= 5
-    assert "Traceback" not in done.stderr
+    request = Request(agents=["dqn"], regs=["sam"], env=str(path), budget="tiny")
+    with pytest.raises(UsageError) as refused:
+        make_plan(request)
+    assert len(str(refused.value).splitlines()) <= 5
     assert not (tmp_path / "out").exists()
 
 
