@@ -98,6 +98,7 @@ def test_at_cost_one_equal_compute_is_p_itself(levels):
     assert compute.performance_at_equal_compute(one) == pytest.approx(performance(one))
 
 
+@hypothesis.example([27.0, 0.0, 0.0], 1.2315643108955667, 0.0)  # the level is reached exactly
 @hypothesis.given(LEVELS, st.floats(0.1, 10), st.floats(-100, 100))
 def test_the_unit_and_the_zero_of_returns_do_not_matter(levels, unit, zero):
     def view(a, b):

@@ -24,6 +24,7 @@ from rlplastic.record import BoolArray, FloatArray
 from rlplastic.registry import metric
 
 BINS_IN_A_ROW = 3
+ROUNDING = 1e-9
 EPISODES_BETWEEN = 5
 
 
@@ -101,7 +102,8 @@ def time_to(curve: Curve | None, level: float) -> tuple[float, bool]:
     if curve is None or np.isnan(level) or len(curve.values) < BINS_IN_A_ROW:
         return float("nan"), False
     window = np.lib.stride_tricks.sliding_window_view
-    held = (window(curve.values, BINS_IN_A_ROW) >= level).all(axis=1)
+    tie = ROUNDING * max(1.0, abs(level))  # a curve that reaches it exactly does so in any unit
+    held = (window(curve.values, BINS_IN_A_ROW) >= level - tie).all(axis=1)
     seen = window(curve.finished, BINS_IN_A_ROW).sum(axis=1) >= EPISODES_BETWEEN
     hits = np.flatnonzero(held & seen)
     return (float(hits[0]) / len(curve.values), True) if hits.size else (1.0, False)
