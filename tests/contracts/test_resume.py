@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import short_cells
 from short_cells import PROVENANCE, Killed, cell_of
 
 from rlplastic import registry, runner, store
 from rlplastic.checkpoint import Checkpoints
+from rlplastic.life import LifeCallback
 
 EAGER = {  # so that what acts now and then has acted, and is about to act, at the boundary
     "every": 30,
@@ -145,3 +148,28 @@ def test_ppo_on_frames(tmp_path, monkeypatch):
 )
 def test_every_kind_of_world(agent, env, tmp_path, monkeypatch):
     same_after(cell_of(agent, "sam", env=env, period=640), tmp_path, monkeypatch, deaths=(1,))
+
+
+@pytest.mark.parametrize("boundary", ["episode", "step"])
+def test_streams_whose_copies_change_worlds_in_their_own_time_start_again(
+    boundary, tmp_path, monkeypatch
+):
+    """There is no moment at which all copies are reset, so nothing is saved."""
+    cell = cell_of("dqn", "none")
+    cell = dataclasses.replace(cell, stream={**cell.stream, "boundary": boundary})
+    whole = short_cells.run(cell, tmp_path / "whole")
+    folder = store.CellFolder(tmp_path / "cut")
+    step = LifeCallback._on_step
+
+    def step_and_die(self):
+        if self.watch.clock > 600:
+            raise Killed
+        return step(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LifeCallback, "_on_step", step_and_die)
+        with pytest.raises(Killed):
+            runner.run_cell(cell, folder, PROVENANCE)
+    folder._rows.close()
+    assert not (tmp_path / "cut" / "checkpoint").exists()
+    assert notes_of(cell, tmp_path / "cut") == ([], whole)

@@ -20,16 +20,18 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import numpy as np
 import running
 import short_cells
 import torch
+from scipy.stats import theilslopes
 from short_cells import Outcome, cell_of
 
 from rlplastic import provenance, store
@@ -53,9 +55,12 @@ FRAMES: dict[str, Callable[[], Cell]] = {
     "Atari dqn none, replay kept": lambda: cell_of(
         "dqn", "none", env=ATARI, period=128, replay="keep"
     ),
+    "MinAtar dqn sam": lambda: cell_of("dqn", "sam", env=MINATAR, period=640),
+    "MinAtar ppo redo": lambda: cell_of("ppo", "redo:every=30", env=MINATAR, period=640),
     "Atari ppo layernorm": lambda: cell_of("ppo", "layernorm", env=ATARI, period=128),
 }
 CARTPOLE = "Control-Shifted/CartPole-observation"
+MINATAR = "MinAtar-Shifted/MinAtarBreakout-observation"
 ATARI = "Atari-Shifted/SpaceInvaders-observation"
 SYSTEM_CALLS = ("fsync", "replace", "unlink", "truncate", "mkdir", "rmdir", "chmod")
 
@@ -340,6 +345,34 @@ def readers(seconds: float) -> Tally:
     return tally
 
 
+# -- J1: memory ------------------------------------------------------------------------------------
+
+
+def soak(seconds: float) -> Tally:
+    """Resident memory of a cell that trains on and on; the slope over the last three quarters."""
+    tally = Tally("J1: memory is flat while a cell trains")
+    if seconds <= 0:
+        tally.note = "not run"
+        return tally
+    cell = cell_of("ppo", "sam", env=CARTPOLE, period=8192)
+    schedule = {**cell.stream["schedule"], "phases": 100_000}
+    cell = replace(cell, stream={**cell.stream, "schedule": schedule})
+    with tempfile.TemporaryDirectory() as folder:
+        pid = forked(lambda: short_cells.run(cell, Path(folder) / "cell"))
+        begin, sizes = time.monotonic(), []
+        while time.monotonic() - begin < seconds:
+            time.sleep(1.0)
+            text = Path(f"/proc/{pid}/statm").read_text()
+            sizes.append((time.monotonic() - begin, int(text.split()[1]) * 4096 / 2**20))
+        os.kill(pid, signal.SIGKILL)
+        ended(pid)
+    times, memory = np.array(sizes[len(sizes) // 4 :]).T
+    slope = float(theilslopes(memory, times).slope) * 3600
+    tally.count(slope <= 1.0, f"{slope:.2f} MB an hour")
+    tally.note = f"{slope:.2f} MB an hour over {seconds / 60:.0f} minutes, {memory[-1]:.0f} MB"
+    return tally
+
+
 # -- the program ----------------------------------------------------------------------------------
 
 
@@ -350,6 +383,7 @@ def main() -> int:
     parser.add_argument("--frames", type=int, default=12, help="cells on Atari that are killed")
     parser.add_argument("--benches", type=int, default=10, help="benches that are killed")
     parser.add_argument("--every", type=int, default=1, help="end at each so-many-eth call")
+    parser.add_argument("--soak", type=float, default=3600.0, help="seconds")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", type=Path, help="Markdown file for the figures")
     options = parser.parse_args()
@@ -364,6 +398,7 @@ def main() -> int:
         lambda: benches(options.benches, options.seed),
         lambda: kills(FRAMES, options.frames, options.seed),
         lambda: kills(KINDS, options.kills, options.seed),
+        lambda: soak(options.soak),
     ]
     tallies: list[Tally] = []
     for part in parts:
