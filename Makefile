@@ -1,4 +1,4 @@
-.PHONY: check test pairs smoke storm
+.PHONY: check test pairs smoke storm games
 
 check:
 	ruff check .
@@ -22,3 +22,7 @@ smoke:
 # the crash suite at length, about an hour on two cores; writes its figures
 storm:
 	python tests/kill/storm.py --write benchmarks/RELIABILITY.md
+
+# the contracts of streams on every game of the suites, not one for each kind of shift
+games:
+	RLPLASTIC_ALL_GAMES=1 pytest tests/contracts/test_streams.py tests/contracts/test_shifts.py

@@ -5,6 +5,7 @@ What their streams show is looked at by `rlplastic check`, in ``test_streams.py`
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass
 
@@ -103,8 +104,18 @@ def stream_of(shifts, base, worlds, seed=3, copies=2, period=1_200_000, **more):
     )
 
 
+def distinct():
+    """One task for each base environment and combination of shifts; `make games` runs all."""
+    seen = set()
+    for where, task in EXAMPLES:
+        key = task.base["name"], *(shift["name"] for shift in task.shifts)
+        if key not in seen or "RLPLASTIC_ALL_GAMES" in os.environ:
+            seen.add(key)
+            yield where, task
+
+
 OTHERS = list(others())
-CASES = [pytest.param(task.shifts, task.base, id=where) for where, task in EXAMPLES] + [
+CASES = [pytest.param(task.shifts, task.base, id=where) for where, task in distinct()] + [
     pytest.param([shift], base, id=shift["name"]) for shift, base in OTHERS
 ]
 
