@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from stable_baselines3.common.logger import HParam, Logger, TensorBoardOutputFormat
 from torch.utils.tensorboard import SummaryWriter
 
@@ -13,8 +16,25 @@ class EventFiles(TensorBoardOutputFormat):
     """TensorBoard's files; what an interrupted attempt wrote from `step` on is not shown."""
 
     def __init__(self, folder: str, step: int | None) -> None:
-        self.writer = SummaryWriter(log_dir=folder, purge_step=step)
+        self.folder = Path(folder)
+        with store.naming(self.folder):
+            self.writer = SummaryWriter(log_dir=folder, purge_step=step)
         self._is_closed = False
+
+    def write(
+        self,
+        key_values: dict[str, Any],
+        key_excluded: dict[str, tuple[str, ...]],
+        step: int = 0,
+    ) -> None:
+        """See `KVWriter.write`; a full disk is an error that names the folder."""
+        with store.naming(self.folder):
+            super().write(key_values, key_excluded, step)
+
+    def close(self) -> None:
+        """See `KVWriter.close`."""
+        with store.naming(self.folder):
+            super().close()
 
 
 class StreamLogger(Logger):

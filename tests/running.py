@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -18,6 +19,10 @@ import pytest
 from filelock import FileLock
 
 from rlplastic import registry
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # begun in the background of a shell: what is started here must answer Ctrl-C all the same
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(__file__).resolve().parent / "data"
