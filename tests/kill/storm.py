@@ -31,6 +31,7 @@ import numpy as np
 import running
 import short_cells
 import torch
+import torch._dynamo  # or each process spends most of its life importing it
 from scipy.stats import theilslopes
 from short_cells import Outcome, cell_of
 
@@ -351,8 +352,8 @@ def readers(seconds: float) -> Tally:
 def soak(seconds: float) -> Tally:
     """Resident memory of a cell that trains on and on; the slope over the last three quarters."""
     tally = Tally("J1: memory is flat while a cell trains")
-    if seconds <= 0:
-        tally.note = "not run"
+    if seconds < 600:
+        tally.note = "not run: below ten minutes it shows the start only"
         return tally
     cell = cell_of("ppo", "sam", env=CARTPOLE, period=8192)
     schedule = {**cell.stream["schedule"], "phases": 100_000}
