@@ -24,7 +24,7 @@ def test_cells_killed_at_random_moments() -> None:
 
 def test_ended_at_file_operations() -> None:
     kind = "toy dqn redo, replay kept"
-    check(storm.calls({kind: storm.KINDS[kind]}, every=16), 5)
+    check(storm.calls({kind: storm.KINDS[kind]}, every=12), 4)
 
 
 def test_two_benches_on_one_folder_and_benches_that_are_stopped() -> None:
