@@ -15,6 +15,7 @@ areas as a share of stable-baselines3's, with a 95 % bootstrap interval over see
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from multiprocessing import get_context
 from typing import Any
@@ -75,8 +76,13 @@ def main() -> int:
     cells = [c for c in make_plan(request).cells if c.agent != "random" and not c.fresh]
     jobs = [(cell, stock, given.steps) for cell in cells for stock in (True, False)]
     names = [(cell.agent, cell.seed, stock) for cell, stock, _ in jobs]
+    areas = {}
     with get_context("spawn").Pool(given.workers, maxtasksperchild=1) as workers:
-        areas = dict(zip(names, workers.map(area, jobs, 1), strict=True))
+        for name, found in zip(names, workers.imap(area, jobs), strict=True):
+            areas[name] = found
+            agent, seed, stock = name
+            whose = "stable-baselines3" if stock else "rlplastic"
+            print(f"{agent} seed {seed} {whose}: {found:.2f}", file=sys.stderr, flush=True)
     for agent in request.agents:
         theirs, ours = (
             np.array([[areas[agent, seed, stock]] for seed in range(given.seeds)])
