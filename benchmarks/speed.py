@@ -20,7 +20,7 @@ sam                         as `none`, with SAM on the critic
 Numbers are medians over the repeats. Ratios to stable-baselines3 are of processor time, within each
 repeat: the ones to go by on a shared machine. *Limit* is the time of the bare matrix products of
 the same updates and acts. ``sweep`` runs two processes of a kind at once and takes wall-clock time.
-cleanrl on the package index (0.4.8) is of 2021 and asks for gym, so it is not in the table.
+The package index's cleanrl (0.4.8) is of 2021 and needs gym, so it is not in the table.
 """
 
 from __future__ import annotations

@@ -40,19 +40,16 @@ class Product(NamedTuple):
             return F.conv2d(self.x, layer.weight, layer.bias, layer.stride)
         return F.linear(self.x, layer.weight, layer.bias)
 
-    def backward(self, gradient: Tensor) -> None:
-        """The two products of its gradient, or one."""
+    def backward(self, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The products of its gradient: of the weights, and of the input where that is needed."""
         layer, x = self.layer, self.x
         if isinstance(layer, nn.Conv2d):
-            wanted = (not self.first, True, True)
-            torch.ops.aten.convolution_backward(
+            below, weights, _ = torch.ops.aten.convolution_backward(
                 gradient, x, layer.weight, [layer.out_channels], layer.stride, layer.padding,
-                layer.dilation, False, [0, 0], 1, wanted,
+                layer.dilation, False, [0, 0], 1, [not self.first, True, True],
             )  # fmt: skip
-            return
-        gradient.T @ x
-        if not self.first:
-            gradient @ layer.weight
+            return weights, below
+        return gradient.T @ x, None if self.first else gradient @ layer.weight
 
 
 def products(agent: Any, batch: int, networks: Callable[[Any, Tensor], Any]) -> list[Product]:
