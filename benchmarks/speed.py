@@ -28,9 +28,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -328,12 +329,12 @@ def main() -> int:
     os.environ.update(worker.ONE_THREAD)  # for the processes that are started from here on
     page = ["# Speed beside stable-baselines3", "", *made_by("rlplastic.benchmarks.speed")]
     page += ["What the kinds are is said at the head of `benchmarks/speed.py`.", ""]
-    programs = {case.name: (compare, case) for case in CASES}
+    programs: dict[str, Callable[[int], Iterator[str]]] = {SWEEP: sweep, MEMORY: memory}
+    programs |= {case.name: partial(compare, case) for case in CASES}
     failed = False
     for name in chosen:
-        program, *what = programs.get(name) or (sweep if name == SWEEP else memory,)
         try:
-            lines = list(program(*what, given.repeats))
+            lines = list(programs[name](given.repeats))
         except Exception as error:  # the other cases are worth having
             failed = True
             lines = [f"## {name}", "", f"Failed: {type(error).__name__}: {error}", ""]

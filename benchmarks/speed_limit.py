@@ -122,10 +122,10 @@ def limit(job: Job) -> float:
         networks = lambda agent, x: agent.policy(x)  # noqa: E731
         updates = config.n_epochs / config.batch_size
         passes = 1
-    acting = seconds(products(agent, copies, networks), backward=False) / copies
+    acting = seconds(products(agent, copies, networks), backward=False) / float(copies)
     batch = products(agent, config.batch_size, networks)
     forward, backward = (seconds(batch, backward=b) for b in (False, True))
-    return acting + updates * (passes * forward + backward)
+    return float(acting + updates * (passes * forward + backward))
 
 
 def resident() -> int:
