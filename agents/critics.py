@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rlplastic.agents.duelling import Duelling
 from rlplastic.errors import UsageError
 
 BINNED = ("twohot", "hlgauss", "c51")
@@ -93,7 +94,10 @@ class Critic:
             return
         if hasattr(policy, "q_net"):
             for net in (policy.q_net, policy.q_net_target):
-                net.q_net[-1] = BinnedOutput(net.q_net[-1], self)
+                if isinstance(net.q_net, Duelling):
+                    net.q_net.say_bins(self.centres())
+                else:
+                    net.q_net[-1] = BinnedOutput(net.q_net[-1], self)
         else:
             policy.value_net = BinnedOutput(policy.value_net, self)
             if policy.ortho_init:
@@ -125,7 +129,7 @@ class BinnedOutput(nn.Module):
 
 
 def logits_of(output: Any) -> Tensor:
-    """``[batch, outputs, bins]`` of the last pass of a `BinnedOutput`."""
+    """``[batch, outputs, bins]`` of the last pass of a `BinnedOutput` or `Duelling`."""
     logits: Tensor = output.logits
     return logits
 

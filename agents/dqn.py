@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from rlplastic.agents.critics import Critic, cross_entropy, logits_of
 from rlplastic.agents.direct import chain_of, huber, outputs, shown
+from rlplastic.agents.duelling import output_of, paths_to_outputs, split
 from rlplastic.agents.features import features_for
 from rlplastic.agents.learner import Minibatch, update, wrapped
 from rlplastic.agents.networks import (
@@ -52,6 +53,8 @@ class DQN(stable_baselines3.DQN):
         interventions: What is done to keep it plastic.
         channels_last: Memory layout of convolutions; faster on CPUs, the same numbers to rounding.
         critic: The fields of `rlplastic.agents.critics.Critic`.
+        double: The online network chooses the next action, the target network values it.
+        duelling: Value and advantages in streams of their own; see `rlplastic.agents.duelling`.
         **kwargs: As for `stable_baselines3.DQN`.
     """
 
@@ -63,11 +66,14 @@ class DQN(stable_baselines3.DQN):
         interventions: Interventions | None = None,
         channels_last: bool = False,
         critic: dict[str, Any] | None = None,
+        double: bool = False,
+        duelling: bool = False,
         **kwargs: Any,
     ) -> None:
         self.interventions = interventions or Interventions()
         self.critic = Critic(**self.interventions.critic(critic or {"kind": "huber"}))
         self.channels_last = channels_last
+        self.double, self.duelling = double, duelling
         self.num_updates = 0
         self.last_batch: ReplayBufferSamples | None = None
         self.last_terms: dict[str, Tensor] = {}
@@ -77,6 +83,8 @@ class DQN(stable_baselines3.DQN):
 
     def _setup_model(self) -> None:
         super()._setup_model()
+        if self.duelling:
+            split(self.policy)
         self.critic.install(self.policy)
         self.interventions.rebuild(self.policy)
         self.policy.to(self.device)
@@ -128,14 +136,16 @@ class DQN(stable_baselines3.DQN):
         plain = self.critic.kind == "huber" and weights is None
         discounts = batch.discounts if batch.discounts is not None else self.gamma
         with torch.no_grad():
-            future, best = values_of(self.q_net_target, batch.next_observations).max(
-                dim=1, keepdim=True
-            )
+            later = values_of(self.q_net_target, batch.next_observations)
+            future, best = later.max(dim=1, keepdim=True)
+            if self.double:  # arXiv 1509.06461, Eq. 4
+                best = values_of(self.q_net, batch.next_observations).argmax(dim=1, keepdim=True)
+                future = later.gather(1, best)
             target = batch.rewards + (1 - batch.dones) * discounts * future
             if self.critic.kind == "c51":
                 atoms = self.critic.centres().to(target)
                 moved = batch.rewards + (1 - batch.dones) * discounts * atoms
-                logits = chosen(logits_of(self.q_net_target.q_net[-1]), best)
+                logits = chosen(logits_of(output_of(self.q_net_target)), best)
                 wanted = self.critic.projected(logits.softmax(dim=1), moved)
             elif self.critic.binned:
                 wanted = self.critic.probabilities(target.squeeze(1))
@@ -147,7 +157,7 @@ class DQN(stable_baselines3.DQN):
             values = self.q_net(batch.observations)
             actions = batch.actions.long()
             if self.critic.binned:
-                logits = chosen(logits_of(self.q_net.q_net[-1]), actions)
+                logits = chosen(logits_of(output_of(self.q_net)), actions)
                 return {"critic": cross_entropy(logits, wanted, weights)}
             return {"critic": self.critic.loss(torch.gather(values, 1, actions), target, weights)}
 
@@ -163,14 +173,14 @@ class DQN(stable_baselines3.DQN):
 
     def scope(self, name: str) -> list[nn.Parameter]:
         """The parameters of a scope; see `rlplastic.agents.networks.scope_of`."""
-        critic = self.q_net
-        return scope_of(name, critic=critic.parameters(), head=last_linear(critic.q_net), actor=())
+        head = [p for path in paths_to_outputs(self.q_net) for p in last_linear(path[-1])]
+        return scope_of(name, critic=self.q_net.parameters(), head=head, actor=())
 
     def layers(self, name: str) -> list[Layer]:
         """The hidden layers of a scope: of the critic, which is all there is."""
         if name == "actor":
             return []
-        return hidden_layers([leaves(self.q_net.features_extractor, self.q_net.q_net)])
+        return hidden_layers([leaves(*path) for path in paths_to_outputs(self.q_net)])
 
     def targets(self) -> dict[nn.Parameter, nn.Parameter]:
         """The target network's copy of each parameter."""
@@ -285,6 +295,9 @@ class DQNConfig:
         adam_eps: Adam's epsilon.
         fused: Fused Adam: faster, the same numbers to rounding.
         channels_last: Memory layout of convolutions: faster, the same numbers to rounding.
+        double: The online network chooses the next action, the target network values it
+            (double Q-learning, arXiv 1509.06461, Eq. 4).
+        duelling: Value and advantages in streams with a hidden layer each (arXiv 1511.06581).
         critic: The critic's loss; see `rlplastic.agents.critics.Critic`.
         bins: Of a critic that says distributions.
         low: Smallest target that they can hold.
@@ -292,7 +305,7 @@ class DQNConfig:
     """
 
     learns: ClassVar[bool] = True
-    later: ClassVar[tuple[str, ...]] = ("critic", "bins", "low", "high")
+    later: ClassVar[tuple[str, ...]] = ("double", "duelling", "critic", "bins", "low", "high")
 
     num_envs: Annotated[int, Ge(1)] = 1
     learning_rate: Annotated[float, Gt(0)] = 1e-4
@@ -311,6 +324,8 @@ class DQNConfig:
     adam_eps: Annotated[float, Gt(0)] = 1e-8
     fused: bool = True
     channels_last: bool = True
+    double: bool = False
+    duelling: bool = False
     critic: Literal["huber", "mse", "twohot", "hlgauss", "c51"] = "huber"
     bins: Annotated[int, Ge(2)] = 51
     low: float = -10.0
@@ -376,4 +391,6 @@ class DQNConfig:
             interventions=interventions,
             channels_last=self.channels_last,
             critic=vars(Critic(kind=self.critic, bins=self.bins, low=self.low, high=self.high)),
+            double=self.double,
+            duelling=self.duelling,
         )

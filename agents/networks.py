@@ -11,6 +11,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from rlplastic.agents.adam import LeanAdam
+from rlplastic.agents.duelling import paths_to_outputs, split
 from rlplastic.agents.modules import Replaced, SeededDropout
 from rlplastic.errors import UsageError
 from rlplastic.interventions import SCOPES
@@ -174,6 +175,12 @@ def hidden_layers(paths: Sequence[Sequence[nn.Module]]) -> list[Layer]:
     ]
 
 
+def top_layers(layers: Sequence[Layer]) -> list[Layer]:
+    """Those of hidden layers that no other one reads: the last below each output."""
+    hidden = {layer.weights for layer in layers}
+    return [layer for layer in layers if not hidden.intersection(layer.readers)]
+
+
 def is_activation(module: nn.Module) -> bool:
     """True for what stands between two layers of weights and is not a norm or a change of shape."""
     others = (nn.Flatten, nn.Dropout, SeededDropout, nn.Linear, nn.Conv2d, UnitNorm, *NORMS)
@@ -215,7 +222,8 @@ def paths_of(policy: Any) -> list[tuple[nn.Module, ...]]:
         found: list[tuple[nn.Module, ...]] = policy.paths()
         return found
     if hasattr(policy, "q_net"):
-        return [(net.features_extractor, net.q_net) for net in (policy.q_net, policy.q_net_target)]
+        nets = (policy.q_net, policy.q_net_target)
+        return [path for net in nets for path in paths_to_outputs(net)]
     extractors = [getattr(policy, f"{prefix}_features_extractor") for prefix in ("pi", "vf")]
     nets = (policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net)
     return list(zip(extractors, nets, strict=True))
@@ -347,6 +355,8 @@ def new_policy(agent: Any, generator: torch.Generator, **settings: Any) -> nn.Mo
             **settings,
             **agent.policy_kwargs,
         )
+        if getattr(agent, "duelling", False):
+            split(policy)
         if hasattr(agent, "critic"):
             agent.critic.install(policy)
     agent.interventions.rebuild(policy)

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from rlplastic.agents.duelling import output_of
 from rlplastic.agents.modules import SeededDropout, SpectralLinear
 from rlplastic.agents.networks import auxiliary, hidden_places, is_replaced, last_hidden
 from rlplastic.errors import UsageError
@@ -48,7 +49,7 @@ def add_auxiliary(policy: Any, outputs: int, initialise: Callable[[nn.Linear], N
         UsageError: the critic has such outputs already.
     """
     tops = [(policy, policy.value_net)] if hasattr(policy, "value_net") else []
-    tops = tops or [(net, net.q_net[-1]) for net in (policy.q_net, policy.q_net_target)]
+    tops = tops or [(net, output_of(net)) for net in (policy.q_net, policy.q_net_target)]
     for network, top in tops:
         if auxiliary(network):
             raise UsageError("two interventions each add outputs to the critic; choose one")

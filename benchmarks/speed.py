@@ -2,178 +2,348 @@
 
 ::
 
-    python -m rlplastic.benchmarks.speed --case dqn-control --case ppo-atari --repeats 5
+    python -m rlplastic.benchmarks.speed --write benchmarks/SPEED.md
+    python -m rlplastic.benchmarks.speed --cases 'dqn-*,sweep' --repeats 5
 
-Each case is a suite's task with the agent's preset, unshifted. stable-baselines3's own class, ours
-with `none` and ours with `sam` are run in turn, in a process of their own on one thread, and timed
-after learning has started (`learning_starts` is lowered on Atari, where waiting shows nothing).
-Printed are medians over the repeats: environment steps per second of wall-clock time and of
-processor time, the ratio to stable-baselines3 of the latter within each repeat (the one to go by
-on a shared machine), the highest resident memory, the bytes that the replay
-memory's arrays take for each transition, and the share of processor time per part: the
-environment, acting, storing, sampling, updates, and the rest.
+Each case is a suite's task with the agent's preset, unshifted. These kinds are run in turn, each in
+a process of its own on one thread, and timed after learning has started:
+
+==========================  ====================================================================
+stable-baselines3           its class on our stream: the agent alone makes the difference
+stable-baselines3, own env  its class on its own wrappers (`make_atari_env`, `make_vec_env`): what
+                            its users run. No sticky actions, an episode ends with a life
+none                        our agent as a bench runs it: record, TensorBoard and probes included
+none, unrecorded            our agent alone
+sam                         as `none`, with SAM on the critic
+==========================  ====================================================================
+
+Numbers are medians over the repeats. Ratios to stable-baselines3 are of processor time, within each
+repeat: the ones to go by on a shared machine. *Limit* is the time of the bare matrix products of
+the same updates and acts. ``sweep`` runs two processes of a kind at once and takes wall-clock time.
+The package index's cleanrl (0.4.8) is of 2021 and needs gym, so it is not in the table.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
-import time
-from collections.abc import Callable
-from dataclasses import replace
-from functools import wraps
-from multiprocessing import get_context
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rlplastic import options, registry
+from rlplastic import worker
+from rlplastic.benchmarks.pages import made_by, write
+from rlplastic.benchmarks.speed_limit import growth, limit
+from rlplastic.benchmarks.speed_run import (
+    BARE,
+    NONE,
+    OWN_ENV,
+    PARTS,
+    SAM,
+    SB3,
+    Job,
+    Timing,
+    measure,
+)
 from rlplastic.cell import Cell
 from rlplastic.plan import Request, make_plan
 
-TASKS = {"control": "Control-Shifted/CartPole-stationary", "atari": "Atari-Shifted/*-stationary"}
-CASES = tuple(f"{agent}-{family}" for agent in ("dqn", "ppo") for family in TASKS)
-STEPS = {"dqn-control": 8_192, "ppo-control": 8_192, "dqn-atari": 800, "ppo-atari": 2_048}
-ATARI_STARTS = 200  # transitions before the first update
-KINDS = ("stable-baselines3", "none", "sam")
-PARTS = ("environment", "acting", "storing", "sampling", "update", "rest")
+CONTROL, ATARI = "Control-Shifted/CartPole-stationary", "Atari-Shifted/Breakout-stationary"
+MINATAR = "MinAtar-Shifted/MinAtarBreakout-stationary"
+KINDS = (SB3, OWN_ENV, NONE, BARE, SAM)
+RECORD = 0.05  # of the time, at most
+FRAME = 7_200  # bytes of an Atari transition, at most
 
 
-def timed(owner: Any, method: str, part: str, spent: dict[str, float]) -> None:
-    """Add the processor time of a method to its part, from now on."""
-    plain: Callable[..., Any] = getattr(owner, method)
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One row of the comparison.
 
-    @wraps(plain)
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        start = time.process_time()
-        try:
-            return plain(*args, **kwargs)
-        finally:
-            spent[part] += time.process_time() - start
+    Attributes:
+        name: As on the command line.
+        agent: ``dqn`` or ``ppo``.
+        task: The suite's task.
+        steps: Environment steps that are timed in a run.
+        own: What stable-baselines3's wrappers are given; empty: that kind is left out.
+        settings: Changes to the preset.
+        target: Least ratio of `none` to stable-baselines3; 0: none is set.
+        sam: Largest ratio of SAM's updates to those of `none`; 0: none is set.
+        sam_run: The same of whole runs.
+    """
 
-    setattr(owner, method, counted)
+    name: str
+    agent: str
+    task: str
+    steps: int
+    own: str = ""
+    settings: tuple[str, ...] = ()
+    target: float = 0.0
+    sam: float = 0.0
+    sam_run: float = 0.0
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds that it has."""
+        return [kind for kind in KINDS if self.own or kind != OWN_ENV]
 
 
-def build(cell: Cell, kind: str, horizon: int) -> Any:
-    """The agent on its stream."""
-    import stable_baselines3
+OWN_ATARI = "BreakoutNoFrameskip-v4"
+EVERY_STEP = ("dqn.train_freq=1",)
+SEPARATE = ("ppo.shared_extractor=false",)
+CASES = [
+    Case(
+        name="dqn-atari",
+        agent="dqn",
+        task=ATARI,
+        steps=400,
+        own=OWN_ATARI,
+        target=1.5,
+        sam=1.9,
+        sam_run=1.6,
+    ),
+    Case(
+        name="ppo-atari",
+        agent="ppo",
+        task=ATARI,
+        steps=1_024,
+        own=OWN_ATARI,
+        target=1.35,
+        sam=2.75,
+    ),
+    Case(
+        name="ppo-atari-separate",
+        agent="ppo",
+        task=ATARI,
+        steps=1_024,
+        settings=SEPARATE,
+        sam=1.65,
+    ),
+    Case(name="dqn-minatar", agent="dqn", task=MINATAR, steps=3_000, target=2.3, sam=1.9),
+    Case(
+        name="dqn-minatar-every",
+        agent="dqn",
+        task=MINATAR,
+        steps=1_000,
+        settings=EVERY_STEP,
+        target=1.8,
+        sam=1.9,
+    ),
+    Case(name="ppo-minatar", agent="ppo", task=MINATAR, steps=6_144, target=1.45, sam=2.75),
+    Case(
+        name="ppo-minatar-separate",
+        agent="ppo",
+        task=MINATAR,
+        steps=6_144,
+        settings=SEPARATE,
+        sam=1.65,
+    ),
+    Case(
+        name="dqn-control",
+        agent="dqn",
+        task=CONTROL,
+        steps=6_144,
+        own="CartPole-v1",
+        target=2.5,
+        sam=1.8,
+    ),
+    Case(
+        name="ppo-control",
+        agent="ppo",
+        task=CONTROL,
+        steps=6_144,
+        own="CartPole-v1",
+        target=1.5,
+        sam=1.65,
+    ),
+]
+SWEEP, MEMORY = "sweep", "memory"  # the two cases of another kind
+SWEPT, SWEEP_TARGET = CASES[0], 1.5
 
-    from rlplastic import runner
 
-    config: Any = options.make(registry.load("agent", cell.agent), cell.hyperparameters, "preset")
-    if cell.agent == "dqn" and cell.task.startswith("Atari"):
-        config = replace(config, learning_starts=ATARI_STARTS)
-    stream = runner.build_stream(cell)
-    seed = cell.random_seed("agent")
-    if kind == KINDS[0]:
-        plain = replace(config, fused=False, channels_last=False)
-        stock = getattr(stable_baselines3, cell.agent.upper())
-        return stock(**plain.arguments(stream, config.rollout * horizon), seed=seed, device="cpu")
-    return config.build(
-        stream,
-        seed=seed,
-        interventions=runner.build_interventions(cell),
-        device="cpu",
-        horizon=config.rollout * horizon,
+def cell_of(case: Case, reg: str) -> Cell:
+    """The case's cell with an intervention."""
+    request = Request(
+        agents=[case.agent],
+        regs=[reg],
+        env=case.task,
+        seeds=range(1),
+        settings=case.settings,
     )
+    return next(c for c in make_plan(request).cells if (c.arm, c.agent) == (reg, case.agent))
 
 
-def measure(job: tuple[Cell, str, int, bool]) -> dict[str, float]:
-    """Seconds for so many steps, wall-clock and processor, peak memory, seconds per part."""
-    import torch
-
-    cell, kind, steps, parts = job
-    torch.set_num_threads(1)
-    agent = build(cell, kind, steps)
-    warm = agent.n_steps * agent.n_envs if cell.agent == "ppo" else agent.learning_starts + 256
-    agent.learn(warm, log_interval=None)
-    updates = agent._n_updates
-    spent = dict.fromkeys(PARTS, 0.0)
-    if parts:
-        timed(agent.env, "step", "environment", spent)
-        timed(agent, "train", "update", spent)
-        if cell.agent == "dqn":
-            timed(agent, "_sample_action", "acting", spent)
-            timed(agent, "_store_transition", "storing", spent)
-            timed(agent.replay_buffer, "sample", "sampling", spent)
-        else:
-            timed(agent.policy, "forward", "acting", spent)
-            timed(agent.rollout_buffer, "add", "storing", spent)
-            timed(agent.rollout_buffer, "_get_samples", "sampling", spent)
-    before, wall, processor = agent.num_timesteps, time.perf_counter(), time.process_time()
-    agent.learn(steps, log_interval=None, reset_num_timesteps=False)
-    wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    if agent._n_updates == updates:
-        raise RuntimeError(f"{cell.agent} on {cell.task}: no update in {steps} steps")
-    spent["update"] -= spent["sampling"]
-    spent["rest"] = processor - sum(spent.values())
-    done = agent.num_timesteps - before
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
-    held = 0.0
-    if cell.agent == "dqn":
-        memory = agent.replay_buffer
-        held = sum(getattr(value, "nbytes", 0) for value in vars(memory).values())
-        held /= memory.buffer_size * memory.n_envs
-    rates = {"wall": wall / done, "processor": processor / done}
-    return {**rates, "memory": peak, "held": held, **spent}
+def alone(function: Any, *args: Any) -> Any:
+    """What a function returns in a process of its own, started as a bench starts its workers."""
+    with worker.context_of_workers().Pool(1) as process:
+        return process.apply(function, args)
 
 
-def cells_of(case: str) -> dict[str, Cell]:
-    """The case's cell for each kind; where the pattern names several tasks, of the first."""
-    agent, family = case.split("-")
-    found = {}
-    for reg in KINDS[1:]:
-        request = Request(agents=[agent], regs=[reg], env=TASKS[family], seeds=range(1))
-        cells = make_plan(request).cells
-        found[reg] = next(
-            c
-            for c in cells
-            if c.agent == agent and not c.fresh and bool(c.intervention) == (reg != "none")
-        )
-    return {KINDS[0]: found["none"], **found}
+def together(jobs: Sequence[Job]) -> list[Timing]:
+    """The timings of processes that run at the same time and begin to be timed together."""
+    context = worker.context_of_workers()
+    with context.Manager() as manager, context.Pool(len(jobs)) as processes:
+        meet = manager.Barrier(len(jobs)).wait
+        return processes.starmap(measure, [(job, meet) for job in jobs], chunksize=1)
 
 
-def compare(case: str, repeats: int, steps: int, parts: bool) -> None:
-    """Run and print one case."""
-    cells = cells_of(case)
-    runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+def jobs_of(case: Case) -> dict[str, Job]:
+    """One process of each kind."""
+    none, sam = cell_of(case, "none"), cell_of(case, "sam")
+    return {
+        kind: Job(sam if kind == SAM else none, kind, case.steps, case.own) for kind in case.kinds
+    }
+
+
+def verdict(value: float, bound: float, *, least: bool) -> str:
+    """Beside a target, whether it was met; nothing where there is none."""
+    if not bound:
+        return ""
+    met = value >= bound if least else value <= bound
+    return f"{'≥' if least else '≤'} {bound:g}: {'met' if met else 'missed'}"
+
+
+def ratios(runs: dict[str, list[Timing]], over: str, under: str, what: str) -> list[float]:
+    """Of a measurement of two kinds, within each repeat."""
+    pairs = zip(runs[over], runs[under], strict=True)
+    return [getattr(a, what) / getattr(b, what) for a, b in pairs]
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median and range."""
+    return f"{median(values):.2f} [{min(values):.2f}..{max(values):.2f}]"
+
+
+def compare(case: Case, repeats: int) -> Iterator[str]:
+    """Run one case; lines of Markdown."""
+    jobs = jobs_of(case)
+    runs: dict[str, list[Timing]] = {kind: [] for kind in jobs}
+    limits = []
     for _ in range(repeats):
-        for kind in KINDS:
-            with get_context("spawn").Pool(1) as alone:
-                runs[kind] += alone.map(measure, [(cells[kind], kind, steps, parts)])
-    print(f"{case}: {cells['none'].task}, {repeats} x {steps:,} steps")
-    for kind in KINDS:
-        both = list(zip(runs[KINDS[0]], runs[kind], strict=True))
-        ratios = [theirs["processor"] / ours["processor"] for theirs, ours in both]
-        rate, busy, memory, held = (
-            median(run[what] for run in runs[kind])
-            for what in ("wall", "processor", "memory", "held")
+        for kind, job in jobs.items():
+            runs[kind].append(alone(measure, job))
+        limits.append(alone(limit, jobs[NONE]))
+    changes = f" with {', '.join(case.settings)}" if case.settings else ""
+    yield f"## {case.name}"
+    yield ""
+    yield f"{jobs[NONE].cell.task}{changes}; {repeats} runs of {case.steps:,} steps each."
+    yield ""
+    yield (
+        "| kind | steps/s | a processor second | ratio to stable-baselines3 | target | peak MB | "
+        + " | ".join(PARTS)
+        + " |"
+    )
+    yield "|---|--:|--:|--:|---|--:|" + "--:|" * len(PARTS)
+    for kind, found in runs.items():
+        ratio = ratios(runs, SB3, kind, "busy")
+        target = verdict(median(ratio), case.target, least=True) if kind == NONE else ""
+        shares = [f"{median(run.parts[part] for run in found):.0%}" for part in PARTS]
+        yield (
+            f"| {kind} | {1 / median(r.wall for r in found):,.0f} "
+            f"| {1 / median(r.busy for r in found):,.0f} | {spread(ratio)} | {target} "
+            f"| {median(r.peak for r in found):,.0f} | {' | '.join(shares)} |"
         )
-        print(
-            f"  {kind:17} {1 / rate:8,.0f} steps/s, {1 / busy:8,.0f} per processor second, "
-            f"ratio {median(ratios):.2f} [{min(ratios):.2f}..{max(ratios):.2f}], {memory:,.0f} MB"
-            + (f", replay {held:,.0f} bytes a transition" if held else "")
+    yield ""
+    yield from beside(case, runs, median(limits))
+
+
+def beside(case: Case, runs: dict[str, list[Timing]], bare: float) -> Iterator[str]:
+    """What is said below a case's table."""
+    if case.own:
+        own = ratios(runs, OWN_ENV, NONE, "busy")
+        yield f"- none to stable-baselines3 on its own wrappers: {spread(own)}"
+    for kind in (SB3, NONE):
+        share = bare / median(run.busy for run in runs[kind])
+        yield (
+            f"- limit (matrix products of the same acts and updates alone): "
+            f"{1 / bare:,.0f} steps a processor second; {kind} is at {share:.0%} of it"
         )
-        if parts:
-            share = {part: median(run[part] for run in runs[kind]) for part in PARTS}
-            whole = sum(share.values())
-            print(" " * 20 + ", ".join(f"{p} {s / whole:.0%}" for p, s in share.items()))
-    if parts:
-        plain, sam = (median(run["update"] for run in runs[kind]) for kind in KINDS[1:])
-        print(f"  sam's updates take {sam / plain:.2f} of those with none", flush=True)
+    rare = median(run.record for run in runs[NONE])
+    often = [1 - 1 / x for x in ratios(runs, NONE, BARE, "busy")]
+    yield (
+        f"- record, TensorBoard and default probes: {median(often):.1%} of the time "
+        f"[{min(often):.1%}..{max(often):.1%}] from runs with and without; of it {rare:.1%} are "
+        f"a phase's probes and log entries, timed one by one "
+        f"({verdict(median(often), RECORD, least=False)})"
+    )
+    update, whole = (ratios(runs, SAM, NONE, what) for what in ("update", "busy"))
+    yield (
+        f"- sam's updates take {spread(update)} of those of none "
+        f"({verdict(median(update), case.sam, least=False)}), its whole run {spread(whole)}"
+        + (f" ({verdict(median(whole), case.sam_run, least=False)})" if case.sam_run else "")
+    )
+    yield ""
+
+
+def sweep(repeats: int) -> Iterator[str]:
+    """Two processes of a kind at once; lines of Markdown."""
+    jobs = jobs_of(SWEPT)
+    runs: dict[str, list[float]] = {kind: [] for kind in (SB3, OWN_ENV, NONE)}
+    for _ in range(repeats):
+        for kind, rates in runs.items():
+            rates.append(sum(1 / found.wall for found in together([jobs[kind]] * 2)))
+    yield "## sweep"
+    yield ""
+    yield f"Two processes at once, each {SWEPT.name}; {repeats} runs. Steps/s of both, wall clock."
+    yield ""
+    yield "| kind | steps/s of both | ratio to stable-baselines3 | target |"
+    yield "|---|--:|--:|---|"
+    for kind, rates in runs.items():
+        ratio = [ours / theirs for ours, theirs in zip(rates, runs[SB3], strict=True)]
+        target = verdict(median(ratio), SWEEP_TARGET, least=True) if kind == NONE else ""
+        yield f"| {kind} | {median(rates):,.0f} | {spread(ratio)} | {target} |"
+    yield ""
+
+
+def memory(repeats: int) -> Iterator[str]:
+    """What a replay memory takes, by the operating system; lines of Markdown."""
+    theirs, ours = (
+        median(alone(growth, mine, many) for _ in range(min(repeats, 3)))
+        for mine, many in ((False, 5_000), (True, 20_000))
+    )
+    yield "## memory"
+    yield ""
+    yield (
+        f"Growth of the process for each Atari transition in the replay memory: {ours:,.0f} bytes "
+        f"({verdict(ours, FRAME, least=False)}), stable-baselines3 {theirs:,.0f}."
+    )
+    yield ""
 
 
 def main() -> int:
     """See the head of this file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--case", action="append", choices=CASES, help="default: all")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--steps", type=int, help="timed environment steps of a run")
-    parser.add_argument("--no-parts", action="store_true", help="leave out the timers of the parts")
+    names = [*(case.name for case in CASES), SWEEP, MEMORY]
+    parser.add_argument("--cases", default="*", help=f"patterns of {', '.join(names)}")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--write", type=Path, help="a page of Markdown")
     given = parser.parse_args()
-    for case in given.case or CASES:
-        compare(case, given.repeats, given.steps or STEPS[case], not given.no_parts)
-    return 0
+    patterns = given.cases.split(",")
+    chosen = [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
+    if not chosen or given.repeats < 1:
+        parser.error(f"no case {given.cases!r} of {', '.join(names)}, or no repeats")
+    os.environ.update(worker.ONE_THREAD)  # for the processes that are started from here on
+    page = ["# Speed beside stable-baselines3", "", *made_by("rlplastic.benchmarks.speed")]
+    page += ["What the kinds are is said at the head of `benchmarks/speed.py`.", ""]
+    programs: dict[str, Callable[[int], Iterator[str]]] = {SWEEP: sweep, MEMORY: memory}
+    programs |= {case.name: partial(compare, case) for case in CASES}
+    failed = False
+    for name in chosen:
+        try:
+            lines = list(programs[name](given.repeats))
+        except Exception as error:  # the other cases are worth having
+            failed = True
+            lines = [f"## {name}", "", f"Failed: {type(error).__name__}: {error}", ""]
+        print("\n".join(lines), flush=True)
+        page += lines
+        if given.write:
+            write(given.write, page)
+    return int(failed)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -80,6 +80,25 @@ def results(first: running.Bench, tmp_path_factory: pytest.TempPathFactory) -> P
     return shutil.copytree(first.folder, tmp_path_factory.mktemp("copy") / "results")
 
 
+@pytest.mark.parametrize("workers", [1, 4])
+def test_the_same_bytes_whatever_the_number_of_workers(
+    workers: int, first: running.Bench, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    words = ["--env", CUE, "--budget", "tiny", "--workers", workers, "--out", out, "--quiet"]
+    done = running.rlplastic("bench", *words)
+    assert done.returncode == 0, done.stderr
+    with_two = running.rows(first.folder)
+    assert len(with_two) == 5
+    assert running.rows(out) == with_two
+    digests = [
+        {cell: json.loads((folder / cell / "done.json").read_text())["digest"] for cell in with_two}
+        for folder in (first.folder, out)
+    ]
+    assert digests[0] == digests[1]
+    assert len({d for cell, d in digests[0].items() if "random" not in cell}) == 4
+
+
 # -- the parser ------------------------------------------------------------------------------
 
 

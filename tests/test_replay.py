@@ -168,6 +168,13 @@ def test_a_transition_takes_little_more_than_a_frame_and_frames_are_given_back(p
     assert memory._untouched <= len(memory.frames) < 5_000 * 1.02
 
 
+def test_the_process_grows_by_no_more_for_a_transition():
+    from rlplastic.benchmarks.speed_limit import growth
+
+    assert 7_056 < growth(ours=True) <= 7_200  # by the operating system's account
+    assert growth(ours=False, transitions=1_000) > 56_000  # the measure sees what there is
+
+
 def test_channels_last_stacks_lie_in_memory_as_the_networks_want_them():
     memory = make(FrameReplay, FRAMES, 8, 1, 1, channels_last=True)
     world = World(FRAMES, 1, 0)

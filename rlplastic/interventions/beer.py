@@ -55,7 +55,7 @@ class BEER(Intervention):
         with torch.no_grad():
             then = surgery.target_features(agent, batch.next_observations)
             here, there = now.norm(dim=1, keepdim=True), then.norm(dim=1, keepdim=True)
-            top = agent.scope("head")[0].square().sum()
+            top = sum(p.square().sum() for p in agent.scope("head") if p.ndim == 2)
             bound = here**2 + gamma**2 * there**2 - batch.rewards**2 / top
             bound = bound / (2 * gamma * here * there + 1e-12)
         alike = torch.cosine_similarity(now, then, dim=1, eps=1e-6).unsqueeze(1)

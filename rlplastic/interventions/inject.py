@@ -94,10 +94,10 @@ class _Injection(Intervention):
 
     def begin(self, agent: Learner) -> None:
         """Look at what passes through the heads; nothing changes yet."""
-        from rlplastic.agents.networks import target_copy
+        from rlplastic.agents.networks import target_copy, top_layers
 
         paths = ("critic", "actor") if self.scope == "all" else (self.scope,)
-        found = [agent.layers(path)[-1] for path in paths if agent.layers(path)]
+        found = [layer for path in paths for layer in top_layers(agent.layers(path))]
         last = list({layer.weights: layer for layer in found}.values())
         self.__dict__["_heads"] = {}
         for number, layer in enumerate(last):

@@ -97,28 +97,43 @@ def movable(agent: Learner, scope: str) -> list[Any]:
 
 
 def features(agent: Learner, observations: Tensor) -> Tensor:
-    """The critic's last hidden layer after its activation, with its graph: ``[batch, units]``."""
-    activation = movable(agent, "critic")[-1].activation
-    return _caught(activation, lambda: agent.values(observations))
+    """The critic's last hidden layer after its activation, with its graph: ``[batch, units]``.
+
+    Where two outputs have one each (a duelling network), the units of both.
+    """
+    return _caught(_last_activations(agent), lambda: agent.values(observations))
 
 
 def target_features(agent: Learner, observations: Tensor) -> Tensor:
     """The same of the target network, which must be there."""
     from rlplastic.agents.networks import target_copy
 
-    activation = target_copy(agent.policy, movable(agent, "critic")[-1].activation)
-    return _caught(activation, lambda: agent.policy.q_net_target(observations))
+    activations = [target_copy(agent.policy, module) for module in _last_activations(agent)]
+    return _caught(activations, lambda: agent.policy.q_net_target(observations))
 
 
-def _caught(module: Any, run: Callable[[], Tensor]) -> Tensor:
-    """What a module says while something is computed: ``[batch, units]``."""
-    seen: list[Tensor] = []
-    hook = module.register_forward_hook(lambda _, __, output: seen.append(output))
+def _last_activations(agent: Learner) -> list[Any]:
+    from rlplastic.agents.networks import top_layers
+
+    return [layer.activation for layer in top_layers(movable(agent, "critic"))]
+
+
+def _caught(modules: Sequence[Any], run: Callable[[], Tensor]) -> Tensor:
+    """What modules say while something is computed, side by side: ``[batch, units]``."""
+    seen: dict[int, Tensor] = {}
+    hooks = [
+        module.register_forward_hook(
+            lambda module, _, output: seen.__setitem__(id(module), output.flatten(1))
+        )
+        for module in modules
+    ]
     try:
         run()
     finally:
-        hook.remove()
-    return seen[-1].flatten(1)
+        for hook in hooks:
+            hook.remove()
+    found = [seen[id(module)] for module in modules]
+    return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rlplastic.agents.networks import ConcatenatedReLU, Layer
+from rlplastic.agents.networks import ConcatenatedReLU, Layer, top_layers
 from rlplastic.registry import probe
 
 TAU = 0.025
@@ -109,8 +109,10 @@ def active_fraction(agent: Any, batch: Any) -> float:
 
 def features(agent: Any, batch: Any) -> Tensor | None:
     """The last hidden layer's outputs in double precision, ``[batch, features]``; None without."""
-    found = seen(agent, batch)
-    return found[-1].after.flatten(1).double() if found else None
+    found = {s.layer.weights: s.after.flatten(1) for s in seen(agent, batch)}
+    last = top_layers([layer for layer in agent.layers("critic") if layer.weights in found])
+    tops = [found[layer.weights] for layer in last]  # two in a duelling network
+    return torch.cat(tops, dim=1).double() if tops else None
 
 
 def singular_values(agent: Any, batch: Any) -> Tensor:

@@ -1,0 +1,39 @@
+"""What every page of measured figures says of how it was made."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from rlplastic import provenance, store
+
+
+def processor() -> str:
+    """The processor's name, as the operating system tells it."""
+    listed = Path("/proc/cpuinfo")
+    if listed.exists():
+        for line in listed.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    return str(provenance.machine()["processor"])
+
+
+def made_by(module: str) -> list[str]:
+    """Lines of Markdown: date, command, machine and versions of this process's program."""
+    machine = provenance.machine()
+    versions = ", ".join(f"{name} {version}" for name, version in provenance.versions().items())
+    return [
+        f"- when: {time.strftime('%Y-%m-%d')}",
+        f"- command: `{shlex.join(['python', '-m', module, *sys.argv[1:]])}`",
+        f"- machine: {machine['system']}, {processor()}, {machine['cores']} cores",
+        f"- versions: {versions}",
+        "",
+    ]
+
+
+def write(path: Path, lines: list[str]) -> None:
+    """A page of these lines."""
+    store.write_text(path, "\n".join(lines) + "\n")
