@@ -101,6 +101,7 @@ class DQN(stable_baselines3.DQN):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         losses = []
+        gradient_steps = self.interventions.repeats(self, gradient_steps)
         for _ in range(gradient_steps):
             drawn = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
             self.last_batch = self.interventions.minibatch(self, drawn)

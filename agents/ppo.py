@@ -94,7 +94,7 @@ class PPO(stable_baselines3.PPO):
         self.interventions.new_objective(self)
         log: dict[str, list[float]] = {}
         kept_on = True
-        for _ in range(self.n_epochs):
+        for _ in range(self.interventions.repeats(self, self.n_epochs)):
             kls: list[float] = []
             for batch in self.rollout_buffer.get(self.batch_size):
                 self.last_batch = batch

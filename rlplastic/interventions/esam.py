@@ -1,4 +1,4 @@
-"""Efficient SAM: some of the weights climb, and the samples that this hurts most are learnt from."""
+"""Efficient SAM: some weights climb, and the samples that this hurts most are learnt from."""
 
 from __future__ import annotations
 
@@ -89,11 +89,14 @@ class EfficientSAM(Intervention):
             rises = (each - before[0]).detach()
             count = max(int(self.gamma * len(rises)), 1)
             chosen = (rises >= rises.topk(count).values[-1]).to(each)
-            return term + (each * (chosen * len(rises) / chosen.sum() - 1)).sum()
+            changed: Tensor = term + (each * (chosen * len(rises) / chosen.sum() - 1)).sum()
+            return changed
 
         return ascent.two_passes(agent, losses, self.scope, step, look=look)
 
     def _mask(self, like: Tensor) -> Tensor:
         import torch
 
-        return (torch.rand(like.shape, generator=self.generator) < self.beta).to(like)
+        drawn = torch.rand(like.shape, generator=self.generator)
+        mask: Tensor = (drawn < self.beta).to(like)
+        return mask

@@ -25,6 +25,7 @@ HOOKS = (
     "critic",
     "rebuild",
     "begin",
+    "repeats",
     "minibatch",
     "weights",
     "before_update",
@@ -221,9 +222,11 @@ NEED_ADAM = {"adamrel", "betas", "wd"}
 def exclude_each_other(one, two):
     """Both make the gradient, bring an optimizer, or replace the activations; or one needs Adam."""
     replace = {one.name, two.name} <= {"crelu", "fourier", "leaky", "rational"}
-    without_adam = "upgd" in (one.name, two.name) and {one.name, two.name} & NEED_ADAM
+    names = {one.name, two.name}
+    without_adam = names & {"sgd", "upgd"} and names & NEED_ADAM
+    decay_twice = names == {"adamw", "wd"}
     shared = {"gradient", "optimizer", "critic"} & slots(one) & slots(two)
-    return replace or bool(without_adam) or bool(shared)
+    return replace or bool(without_adam) or bool(shared) or decay_twice
 
 
 @pytest.mark.parametrize(("one", "two", "agent"), PAIRS)
