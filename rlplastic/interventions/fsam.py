@@ -25,7 +25,8 @@ class FriendlySAM(Intervention):
 
         m ← λ m + (1 - λ) g        d = g - σ m        ε = ρ d / (‖d‖₂ + 1e-12)
 
-    The rest is as in ``sam``; σ = 0 is ``sam``.
+    The rest is as in ``sam``; σ = 0 is ``sam``. m begins at 0. The code takes m away before it has
+    this g, which is the same direction for σ = 1, and begins with the first g.
 
     Attributes:
         rho: Radius: 0.05 to 0.2 (nblt/F-SAM).

@@ -33,7 +33,7 @@ class LookSAM(Intervention):
         rho: Radius (0.05: SAM's; `pytorch-optimizer` has 0.1).
         alpha: Weight of what is reused: 0.2 with k = 5 (MarlonBecker/MSAM), 0.7 with k = 10
             (`pytorch-optimizer`).
-        every: k.
+        every: k (5: MarlonBecker/MSAM).
         scope: Parameters that are perturbed.
         warmup: Updates over which ρ rises linearly from 0 (arXiv 2406.09723); 0: none.
         cycle: Updates of a cosine cycle in which ρ rises from 0 and starts again
