@@ -37,10 +37,12 @@ class ProximalFeatures(Intervention):
     average: bool = True
 
     def check(self, agent: Learner) -> None:
-        """The scope must have hidden layers."""
+        """The scope must have hidden layers, and outputs that read the last of them."""
+        from rlplastic.agents.networks import refuse_residual
         from rlplastic.interventions.redo import refuse_no_units
 
         refuse_no_units(self, agent, self.scope)
+        refuse_residual(agent.policy)
 
     def begin(self, agent: Learner) -> None:
         """Make room for a second network."""

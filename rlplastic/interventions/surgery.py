@@ -98,16 +98,22 @@ def movable(agent: Learner, scope: str) -> list[Any]:
 
 def features(agent: Learner, observations: Tensor) -> Tensor:
     """The critic's last hidden layer after its activation, with its graph: ``[batch, units]``."""
-    activation = movable(agent, "critic")[-1].activation
-    return _caught(activation, lambda: agent.values(observations))
+    return _caught(_last(agent), lambda: agent.values(observations))
 
 
 def target_features(agent: Learner, observations: Tensor) -> Tensor:
     """The same of the target network, which must be there."""
     from rlplastic.agents.networks import target_copy
 
-    activation = target_copy(agent.policy, movable(agent, "critic")[-1].activation)
-    return _caught(activation, lambda: agent.policy.q_net_target(observations))
+    return _caught(
+        target_copy(agent.policy, _last(agent)), lambda: agent.policy.q_net_target(observations)
+    )
+
+
+def _last(agent: Learner) -> Any:
+    """The module whose output the critic's outputs read: an activation, or a norm behind blocks."""
+    last = agent.layers("critic")[-1]
+    return last.norm if last.activation is None else last.activation
 
 
 def _caught(module: Any, run: Callable[[], Tensor]) -> Tensor:
