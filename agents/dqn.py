@@ -110,6 +110,7 @@ class DQN(stable_baselines3.DQN):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         losses = []
+        gradient_steps = self.interventions.repeats(self, gradient_steps)
         for drawn in self._minibatches(gradient_steps, batch_size):
             self.last_batch = self.interventions.minibatch(self, drawn)
             terms = update(self, self.losses(self.last_batch))

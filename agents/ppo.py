@@ -166,7 +166,7 @@ class PPO(stable_baselines3.PPO):
         self.interventions.new_objective(self)
         log: list[dict[str, Tensor]] = []
         kept_on = True
-        for _ in range(self.n_epochs):
+        for _ in range(self.interventions.repeats(self, self.n_epochs)):
             begun = len(log)
             for batch in self.rollout_buffer.get(self.batch_size):
                 self.last_batch = batch
