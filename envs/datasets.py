@@ -58,11 +58,11 @@ SOURCES = {
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset:
-    """Images with labels.
+    """Images with labels, or points.
 
     Attributes:
         name: Which, and which part: ``mnist-test``.
-        images: uint8 ``[examples, channels, height, width]``.
+        images: uint8 ``[examples, channels, height, width]``; points float32 ``[examples, 2]``.
         labels: int64 ``[examples]``, from 0.
     """
 
