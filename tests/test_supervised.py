@@ -37,10 +37,10 @@ def stream_of(shifts=(), base=None, period=800, phases=2, copies=16, seed=3, wor
     )
 
 
-def learner(stream, name="mlp", reg="none", seed=0, **settings):
+def learner(stream, name="mlp", reg="none", seed=0, interventions=None, **settings):
     members = [options.build("intervention", s, "test") for s in options.parse_reg(reg)]
     config = registry.load("agent", name)(**settings)
-    interventions = Interventions(members, name)
+    interventions = interventions or Interventions(members, name)
     agent = config.build(
         stream, seed=seed, interventions=interventions, device="cpu", horizon=10_000
     )
