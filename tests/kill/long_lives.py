@@ -25,8 +25,15 @@ CARTPOLE = "Control-Shifted/CartPole-observation"
 ATARI = "Atari-Shifted/SpaceInvaders-observation"
 
 
+def held(pid: int) -> float:
+    """MB that a process holds, in memory or swapped; pages of files come and go as others need."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    sizes = dict(line.split(":", 1) for line in lines)
+    return sum(int(sizes[key].split()[0]) for key in ("RssAnon", "VmSwap")) / 1024
+
+
 def soak(seconds: float) -> Tally:
-    """Resident memory of a cell that trains on and on; the slope over the last three quarters."""
+    """Memory of a cell that trains on and on; the slope over the last three quarters."""
     tally = Tally("J1: memory is flat while a cell trains")
     if seconds < 600:
         tally.note = "not run: below ten minutes it shows the start only"
@@ -39,8 +46,7 @@ def soak(seconds: float) -> Tally:
         begin, sizes = time.monotonic(), []
         while time.monotonic() - begin < seconds:
             time.sleep(1.0)
-            text = Path(f"/proc/{pid}/statm").read_text()
-            sizes.append((time.monotonic() - begin, int(text.split()[1]) * 4096 / 2**20))
+            sizes.append((time.monotonic() - begin, held(pid)))
         os.kill(pid, signal.SIGKILL)
         ended(pid)
     times, memory = np.array(sizes[len(sizes) // 4 :]).T
