@@ -422,7 +422,11 @@ def test_dropout_masks_updates_and_not_answers():
     assert weights(plain) != weights(masked)
 
 
-FITTING = [e for e in registry.entries("intervention").values() if not e.traits.get("agents")]
+FITTING = [
+    entry
+    for entry in registry.entries("intervention").values()
+    if "mlp" in entry.traits.get("agents", ()) or not entry.traits.get("agents")
+]
 
 
 def test_adam_loses_plasticity_on_permuted_digits_and_l2init_keeps_it():
