@@ -491,6 +491,9 @@ def test_the_papers_suite_says_by_itself_what_is_compared():
         "Pairs-dynamics": 45,
     }
     assert len({cell.seed for cell in learners}) == 10
+    for budget in ("smoke", "small"):
+        plan = make_plan(Request(agents=[], regs=[], env="paper-2409.17300", budget=budget))
+        assert len({cell.seed for cell in plan.cells if cell.agent == "mlp"}) >= 5
     given = make_plan(
         Request(agents=["cnn"], regs=["none"], env="paper-2409.17300", probes="default")
     )
