@@ -422,7 +422,11 @@ def test_dropout_masks_updates_and_not_answers():
     assert weights(plain) != weights(masked)
 
 
-FITTING = [e for e in registry.entries("intervention").values() if not e.traits.get("agents")]
+FITTING = [
+    entry
+    for entry in registry.entries("intervention").values()
+    if "mlp" in entry.traits.get("agents", ()) or not entry.traits.get("agents")
+]
 
 
 def test_adam_loses_plasticity_on_permuted_digits_and_l2init_keeps_it():
@@ -487,6 +491,9 @@ def test_the_papers_suite_says_by_itself_what_is_compared():
         "Pairs-dynamics": 45,
     }
     assert len({cell.seed for cell in learners}) == 10
+    for budget in ("smoke", "small"):
+        plan = make_plan(Request(agents=[], regs=[], env="paper-2409.17300", budget=budget))
+        assert len({cell.seed for cell in plan.cells if cell.agent == "mlp"}) >= 5
     given = make_plan(
         Request(agents=["cnn"], regs=["none"], env="paper-2409.17300", probes="default")
     )

@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 import short_cells
 import torch
+from stable_baselines3.common.logger import Logger
 from test_agents import DQN_SETTINGS, parameter_bytes, train
 from test_supervised import learner, shown, stream_of, weights
 from torch import nn
 
-from rlplastic import options
+from rlplastic import options, registry
 from rlplastic.agents.dqn import DQN
 from rlplastic.benchmarks import late_tasks
 from rlplastic.envs import datasets
 from rlplastic.interventions import Interventions
 from rlplastic.plan import Request, make_plan
 from rlplastic.planfile import write_plan
-from rlplastic.runner import build_stream
+from rlplastic.runner import build_interventions, build_stream
+from rlplastic.suite import load_suite, suite_files
 
 torch.set_num_threads(1)
 PERIOD = 800
@@ -115,3 +117,26 @@ def test_one_object_of_interventions_trains_a_dqn_and_a_classifier(reg):
     assert weights(agent) == weights(classifier(Interventions(members())))
     assert weights(agent) != weights(classifier(Interventions()))
     assert agent.num_updates == 50
+
+
+SUITES = [name for name in suite_files() if load_suite(name).family == "supervised"]
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_arms_of_a_suite_train_on_its_tasks(suite):
+    plan = make_plan(Request(agents=[], regs=[], env=suite, budget="smoke", seeds=[0]))
+    lives = [cell for cell in plan.cells if cell.agent != "random" and not cell.fresh]
+    assert len(lives) > len(plan.tasks)  # an arm beside none
+    for cell in lives:
+        stream = build_stream(cell)
+        config = options.make(registry.load("agent", cell.agent), cell.hyperparameters, "test")
+        agent = config.build(
+            *(stream,), seed=0, interventions=build_interventions(cell), device="cpu", horizon=1
+        )
+        agent.interventions.check(agent)
+        agent.set_logger(Logger(None, []))
+        agent.learn(3 * stream.num_envs)
+        agent.at_shift(1, "clear")
+        agent.learn(3 * stream.num_envs)
+        assert agent.num_updates == 6, cell.id
+        assert all(torch.isfinite(p).all() for p in agent.policy.parameters()), cell.id
