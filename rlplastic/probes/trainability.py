@@ -19,6 +19,8 @@ STEP_SIZE = 3e-3
 SEED = 230_301_486
 FUNCTIONS = 3
 
+Start = Callable[[], Callable[[], Any]]
+
 
 @probe("trainability", cost="full")
 def trainability(agent: Any, batch: Any) -> float:
@@ -71,13 +73,13 @@ def fresh_fit(agent: Any, batch: Any) -> float:
     newborn = _newborn(agent, _generator(agent))
     losses = agent.losses(batch)
 
-    def start() -> Callable[[], Tensor]:
+    def start() -> Callable[[], Any]:
         return lambda: losses("critic")["critic"]
 
     return fitted(agent, start, _values(agent)) / max(fitted(agent, start, newborn), 1e-12)
 
 
-def fitted(agent: Any, start: Callable[[], Callable[[], Tensor]], values: list[Tensor]) -> float:
+def fitted(agent: Any, start: Start, values: list[Tensor]) -> float:
     """The loss after the steps, from these values of the critic's parameters.
 
     Args:
@@ -102,10 +104,10 @@ def fitted(agent: Any, start: Callable[[], Callable[[], Tensor]], values: list[T
             parameter.grad = gradient
 
 
-def _towards(agent: Any, batch: Any, targets: Tensor) -> Callable[[], Callable[[], Tensor]]:
+def _towards(agent: Any, batch: Any, targets: Tensor) -> Start:
     """For `fitted`: the mean squared error to targets, moved by the mean output at the start."""
 
-    def start() -> Callable[[], Tensor]:
+    def start() -> Callable[[], Any]:
         with torch.no_grad():
             moved = targets + agent.values(batch.observations).mean()
         return lambda: (agent.values(batch.observations) - moved).square().mean()
