@@ -1,4 +1,4 @@
-.PHONY: check test pairs smoke storm games
+.PHONY: check test pairs looks smoke storm games
 
 check:
 	ruff check .
@@ -11,6 +11,10 @@ test:
 # every two interventions together, not one pair for each two sets of hooks
 pairs:
 	RLPLASTIC_ALL_PAIRS=1 pytest tests/contracts/test_interventions.py -k together
+
+# the costly probes too, in the middle of a life with each intervention: they change no byte
+looks:
+	RLPLASTIC_LOOK=full pytest tests/contracts/test_interventions.py -k look_on
 
 # every check on every game of the suites, not on one game and a few on the others
 games:

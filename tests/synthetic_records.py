@@ -19,6 +19,7 @@ from rlplastic.record import slot_of
 
 Row = dict[str, Any]
 Level = Callable[[str, bool, int, int], tuple[float, float]]
+Ends = Callable[[int, int], Mapping[str, float]]
 
 
 def cell(
@@ -211,6 +212,11 @@ def learned(reg: str, fresh: bool, number: int, seed: int) -> tuple[float, float
     return 5.0, 85.0 - loss + float(luck)
 
 
+def grown(number: int, seed: int) -> dict[str, float]:
+    """The probes at the end of a phase: a norm that grows with every phase."""
+    return {"weight_norm": 10.0 + number}
+
+
 def write_results(
     folder: Path,
     *,
@@ -221,6 +227,7 @@ def write_results(
     phases: int = 10,
     period: int = 4000,
     level: Level = learned,
+    ends: Ends = grown,
     oracle: Iterable[str] = (),
 ) -> Path:
     """Write a finished suite and return its folder."""
@@ -238,7 +245,7 @@ def write_results(
                 for reg in regs:
                     for fresh in (False, True):
                         one = cell(task, agent, reg, seed, fresh, stream=stream)
-                        rows = _life(reg, fresh, seed, phases, period, level, rng)
+                        rows = _life(reg, fresh, seed, phases, period, level, ends, rng)
                         cost = 2.0 if reg == "sam" else 1.0
                         write_cell(folder, one, rows, oracle=reg in oracle, seconds=cost)
                         cells.append(one)
@@ -253,13 +260,15 @@ def _life(
     phases: int,
     period: int,
     level: Level,
+    ends: Ends,
     rng: np.random.Generator,
 ) -> list[Row]:
     rows: list[Row] = []
     for number in range(int(fresh), phases):
         rows += learning_phase(number, period, *level(reg, fresh, number, seed), rng)
         step = (number + 1) * period
-        rows.append(probe(number, step, "before", "weight_norm", 10.0 + number))
-        if number + 1 < phases:
-            rows.append(probe(number + 1, step, "after", "weight_norm", 10.0 + number))
+        for name, value in ends(number, seed).items():
+            rows.append(probe(number, step, "before", name, value))
+            if number + 1 < phases:
+                rows.append(probe(number + 1, step, "after", name, value))
     return rows

@@ -109,6 +109,39 @@ def test_the_probe_of_a_phases_end_stands_beside_the_gap_of_the_next(tmp_path):
         assert (row == study.score("gap", task, agent, "none", seed)).all()
 
 
+def test_in_records_of_known_correlation_the_report_finds_it(tmp_path):
+    """What a life loses in a phase is told at the end of the last one, wholly or in part."""
+    seeds, phases = 6, 7
+    rng = np.random.default_rng(5)
+    count = seeds * (phases - 1)
+    losses = 60.0 * rng.permutation(count).reshape(seeds, phases - 1) / count
+    hints = losses + rng.normal(0, 20, losses.shape)
+
+    def level(reg, fresh, number, seed):
+        return 5.0, 85.0 - (0.0 if fresh or number == 0 else losses[seed, number - 1])
+
+    def ends(number, seed):
+        if number == phases - 1:
+            return {"whole": 0.0, "less": 0.0, "part": 0.0}  # no phase comes after it
+        loss = losses[seed, number]
+        return {"whole": np.exp(loss / 10), "less": -loss, "part": hints[seed, number]}
+
+    tasks = ("Cart-observation", "Acro-observation")
+    folder = write_results(
+        tmp_path, tasks=tasks, seeds=seeds, phases=phases, level=level, ends=ends
+    )
+    study = Study(read(folder))
+    table = predictors(study, summarise(study, "ppo"))
+    found = {row[0]: float(row[1].split()[0]) for row in table.rows}
+    known = stats.spearmanr(hints.ravel(), losses.ravel()).statistic
+    assert 0.5 < known < 0.9
+    expected = {"whole": 1, "less": -1, "part": known}
+    assert found == pytest.approx(expected, abs=0.03)
+    write_report(folder)
+    page = (folder / "report.md").read_text()
+    assert all(f"| {' | '.join(row)} |" in page for row in table.rows)
+
+
 def test_two_seeds_say_nothing_and_the_page_says_so(tmp_path):
     folder = write_results(tmp_path, seeds=2)
     study = Study(read(folder))

@@ -35,6 +35,11 @@ def value(name, model):
     return registry.load("probe", name)(model, model.last_batch)
 
 
+def measured(found):
+    """Names of the probes that said something, whatever the parts."""
+    return {name.split("/")[0] for name in found}
+
+
 def with_features(model, matrix):
     """Make the last hidden layer say this, whatever it sees: ``[batch, units]``."""
     layer = model.layers("critic")[-1]
@@ -150,7 +155,7 @@ def test_all_dead_is_finite_everywhere():
             layer.weights.weight.zero_()
             layer.weights.bias.fill_(-1.0)
     found = measure(model, "full")
-    assert set(found) == set(PROBES) - {"policy_entropy"}
+    assert measured(found) == set(PROBES) - {"policy_entropy"}
     assert all(math.isfinite(x) for x in found.values())
     assert found["dead_fraction"] == found["dormant_fraction"] == 1
     assert found["srank"] == found["effective_rank"] == found["stable_rank"] == 0
@@ -169,6 +174,28 @@ def test_gradient_norms_are_those_of_autograd():
 
 
 @pytest.mark.parametrize("make", [dqn, ppo], ids=["dqn", "ppo"])
+def test_the_gradients_of_layers_are_the_parts_of_the_whole(make):
+    model = make(LayerNorm())
+    _, gradients, weights = norms.critic_gradient(model, model.last_batch)
+    of = dict(zip(weights, gradients, strict=True))
+    first = model.layers("critic")[0]
+    mine = [of[p] for p in (*first.weights.parameters(), *first.norm.parameters())]
+    entries = torch.cat([g.flatten() for g in mine])
+    l2, l1 = measure(model, "full"), value("layer_grad_norm_l1", model)
+    assert l2["layer_grad_norm/1"] == pytest.approx(entries.norm().item(), rel=1e-5)
+    assert l1["1"] == pytest.approx(entries.abs().mean().item(), rel=1e-5)
+    parts = value("layer_grad_norm", model)
+    assert list(parts) == list(l1) == ["1", "2", "output"]
+    whole = math.sqrt(sum(part**2 for part in parts.values()))
+    assert whole == pytest.approx(value("grad_norm", model), rel=1e-5)
+    with torch.no_grad():  # nothing flows back through outputs that read nothing
+        for p in model.scope("head"):
+            p.zero_()
+    parts = value("layer_grad_norm", model)
+    assert parts["1"] == parts["2"] == 0 < parts["output"]
+
+
+@pytest.mark.parametrize("make", [dqn, ppo], ids=["dqn", "ppo"])
 @pytest.mark.parametrize("members", [(), (LayerNorm(),), (CReLU(),)], ids=["none", "norm", "crelu"])
 def test_every_probe_is_finite_and_changes_nothing(make, members):
     model = make(*members)
@@ -178,7 +205,7 @@ def test_every_probe_is_finite_and_changes_nothing(make, members):
     numpy_state = np.random.get_state()[1].copy()
     gradients = [None if p.grad is None else p.grad.clone() for p in model.policy.parameters()]
     found = measure(model, "full")
-    assert sorted(found) == [n for n in PROBES if n != "policy_entropy" or make is ppo]
+    assert measured(found) == {n for n in PROBES if n != "policy_entropy" or make is ppo}
     assert measure(model, "full") == found
     assert sorted(measure(model)) == names() != PROBES
     assert all(math.isfinite(x) for x in found.values()), found
@@ -229,3 +256,50 @@ def test_the_largest_eigenvalue_is_not_the_one_of_largest_size_and_a_diagonal_tr
 
     assert curvature.top_eigenvalue(product, draw) == pytest.approx(2, rel=1e-6)
     assert curvature.trace(product, draw) == pytest.approx(-7)
+
+
+def spectrum_rank(hessian):
+    """exp of the entropy of the sizes of the eigenvalues."""
+    sizes = torch.linalg.eigvalsh(hessian).abs()
+    part = sizes / sizes.sum()
+    return torch.exp(-(part * part.clamp(min=1e-300).log()).sum()).item()
+
+
+@pytest.mark.parametrize("make", [dqn, ppo], ids=["dqn", "ppo"])
+def test_the_rank_of_the_hessian_is_that_of_its_explicit_spectrum(make):
+    model = make(policy_kwargs={"net_arch": [12, 12], "activation_fn": torch.nn.Tanh})
+    hessian = explicit_hessian(model).double()
+    assert value("hessian_rank", model) == pytest.approx(spectrum_rank(hessian), rel=0.25)
+
+
+def test_the_ranks_of_diagonal_hessians_are_exact():
+    generator = torch.Generator().manual_seed(0)
+
+    def rank(*entries):
+        diagonal = torch.tensor(entries)
+
+        def draw():
+            signs = torch.randint(0, 2, (len(entries),), generator=generator) * 2 - 1
+            return signs.to(diagonal)
+
+        return curvature.effective_rank(lambda v: diagonal * v, draw)
+
+    assert rank(0.0, 0.0, 0.0) == 0
+    assert rank(7.0) == pytest.approx(1)
+    assert rank(*[2.0] * 5, *[0.0] * 95) == pytest.approx(5)
+    assert rank(*[2.0] * 5, *[-2.0] * 5, *[0.0] * 90) == pytest.approx(10)
+    expected = math.exp(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25)))
+    assert rank(3.0, -1.0, 0.0, 0.0) == pytest.approx(expected)
+    assert math.isnan(rank(math.inf, 1.0))
+
+
+def test_of_a_large_hessian_the_rank_is_found_within_three_standard_errors():
+    """Eigenvectors that lie across all parameters, where signs are random in each direction."""
+    generator = torch.Generator().manual_seed(1)
+    basis = torch.linalg.qr(torch.randn(2000, 45, generator=generator)).Q
+
+    def draw():
+        return torch.randint(0, 2, (2000,), generator=generator).float() * 2 - 1
+
+    found = curvature.effective_rank(lambda v: basis @ (basis.T @ v), draw)
+    assert found == pytest.approx(45, abs=3 * (45 / 5) ** 0.5)

@@ -116,10 +116,7 @@ def test_a_newborn_is_as_trainable_as_a_newborn_and_a_dead_critic_is_not(make):
     model = make(reset)
     healthy = value("trainability", model)
     assert 0.3 < healthy < 1.02
-    with torch.no_grad():
-        for layer in model.layers("critic"):
-            layer.weights.weight.zero_()
-            layer.weights.bias.fill_(-1.0 if make is dqn else 1e9)  # relu is 0, tanh is 1
+    kill(model, make)
     assert value("trainability", model) > max(1.03, 1.05 * healthy)
 
 
@@ -128,16 +125,60 @@ def test_the_fit_is_a_hundred_steps_of_adam():
     x = model.last_batch.observations
     targets = torch.randn(32, 2, generator=torch.Generator().manual_seed(0))
     start = [p.detach().clone() for p in model.scope("critic")]
-    found = trainability.fitted(model, model.last_batch, targets, [p.clone() for p in start])
+    towards = trainability._towards(model, model.last_batch, targets)
+    found = trainability.fitted(model, towards, [p.clone() for p in start])
     for p, before in zip(model.scope("critic"), start, strict=True):
         assert torch.equal(p, before)
     net = model.q_net.q_net
-    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
     with torch.no_grad():
         moved = targets + net(x).mean()
+    expected = after_a_hundred_steps(net, lambda: (net(x) - moved).square().mean())
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def after_a_hundred_steps(net, loss):
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
     for _ in range(100):
         optimizer.zero_grad()
-        torch.nn.functional.mse_loss(net(x), moved).backward()
+        loss().backward()
         optimizer.step()
-    expected = torch.nn.functional.mse_loss(net(x), moved).item()
-    assert found == pytest.approx(expected, rel=1e-4)
+    return loss().item()
+
+
+def test_fresh_fit_is_the_loss_of_the_critic_that_learns_on_beside_a_newborns():
+    model = dqn()
+    found, batch = value("fresh_fit", model), model.last_batch
+    losses = model.losses(batch)
+    generator = torch.Generator().manual_seed(trainability.SEED + model.num_updates)
+    fresh = model.newborn(generator).q_net.state_dict()
+    mine = after_a_hundred_steps(model.q_net, lambda: losses("critic")["critic"])
+    model.q_net.load_state_dict(fresh)
+    newborn = after_a_hundred_steps(model.q_net, lambda: losses("critic")["critic"])
+    assert found == pytest.approx(mine / newborn, rel=1e-3)
+    assert newborn > 0
+
+
+def kill(model, make):
+    """Hidden units that say the same whatever they see: only the outputs' biases can learn."""
+    with torch.no_grad():
+        for layer in model.layers("critic"):
+            layer.weights.weight.zero_()
+            layer.weights.bias.fill_(-1.0 if make is dqn else 1e9)  # relu is 0, tanh is 1
+
+
+@MAKES
+def test_a_newborn_can_make_what_newborns_say_and_a_dead_critic_nothing_of_it(make):
+    model = make(steps=64 if make is ppo else 120)
+    assert 0.8 < value("capacity", model) <= 1
+    kill(model, make)
+    # the best constant leaves the variance, which is 1
+    assert value("capacity", model) == pytest.approx(0, abs=0.05)
+    assert value("fresh_fit", model) > 1
+
+
+def test_capacity_does_not_depend_on_the_level_of_the_critic():
+    model = dqn()
+    before = value("capacity", model)
+    with torch.no_grad():
+        model.scope("head")[-1].add_(100.0)
+    assert value("capacity", model) == pytest.approx(before, abs=0.01)

@@ -1,14 +1,16 @@
 """Measurements of the critic while it trains. A probe never changes training.
 
 A probe is a function with the decorator ``@probe("name")`` that takes an agent and the minibatch
-it was last trained on, and returns a number, or None where it does not apply. It draws nothing from
-the global generators, leaves ``.grad`` alone, and puts back what it touches. To add one: one
-function in its family's file here.
+it was last trained on, and returns a number, or None where it does not apply, or a number for each
+of several parts, such as layers: ``{"1": 0.2, "output": 0.1}`` is written as ``name/1`` and
+``name/output``. It draws nothing from the global generators, leaves ``.grad`` alone, and puts back
+what it touches. To add one: one function in its family's file here.
 A costly one says ``@probe("name", cost="full")``: it is measured at the shifts only, on request.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from rlplastic import registry
@@ -17,7 +19,7 @@ from rlplastic import registry
 class Probe(Protocol):
     """The shape of a probe."""
 
-    def __call__(self, agent: Any, batch: Any) -> float | None:
+    def __call__(self, agent: Any, batch: Any) -> float | Mapping[str, float] | None:
         """The measurement, finite unless the network is not; None where there is nothing such."""
 
 
@@ -34,10 +36,14 @@ def measure(agent: Any, which: str = "default") -> dict[str, float]:
     """Value of the cheap probes, or of all, on the agent's last minibatch, by name."""
     training = agent.policy.training
     agent.policy.set_training_mode(False)
+    found: dict[str, float] = {}
     try:
-        found = {
-            name: registry.load("probe", name)(agent, agent.last_batch) for name in names(which)
-        }
-        return {name: float(value) for name, value in found.items() if value is not None}
+        for name in names(which):
+            value = registry.load("probe", name)(agent, agent.last_batch)
+            if isinstance(value, Mapping):
+                found.update({f"{name}/{part}": float(one) for part, one in value.items()})
+            elif value is not None:
+                found[name] = float(value)
+        return found
     finally:
         agent.policy.set_training_mode(training)

@@ -1,7 +1,11 @@
-"""How well a copy of the critic can still be trained to something new."""
+"""How well a copy of the critic can still be trained, to something new or to what it has seen.
+
+A copy takes 100 steps of a new Adam with step size 3e-3 (ours) on the last minibatch.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,43 +17,115 @@ from rlplastic.registry import probe
 STEPS = 100
 STEP_SIZE = 3e-3
 SEED = 230_301_486
+FUNCTIONS = 3
+
+Start = Callable[[], Callable[[], Any]]
 
 
 @probe("trainability", cost="full")
 def trainability(agent: Any, batch: Any) -> float:
     """Loss that is left after fitting random targets, relative to a newborn critic's.
 
-    A copy of the critic takes 100 steps of a new Adam (3e-3, ours) on the mean squared error to
-    targets drawn from N(0, 1) for each sample and output, moved by its mean output, as
-    arXiv 2303.01486 moves its own. Above 1 the critic is harder to train than a newborn.
+    The mean squared error to targets drawn from N(0, 1) for each sample and output, moved by the
+    copy's mean output, as arXiv 2303.01486 moves its own. Above 1 the critic is harder to train
+    than a newborn.
     """
-    generator = torch.Generator().manual_seed(SEED + int(agent.num_updates))
+    generator = _generator(agent)
     with torch.no_grad():
         outputs = agent.values(batch.observations)
     targets = torch.randn(outputs.shape, generator=generator).to(outputs)
-    weights = agent.scope("critic")
-    fresh = surgery.newborn_values(agent, generator)
-    now = fitted(agent, batch, targets, [p.detach().clone() for p in weights])
-    newborn = fitted(agent, batch, targets, [fresh[p].detach().clone() for p in weights])
+    now = fitted(agent, _towards(agent, batch, targets), _values(agent))
+    newborn = fitted(agent, _towards(agent, batch, targets), _newborn(agent, generator))
     return now / max(newborn, 1e-12)
 
 
-def fitted(agent: Any, batch: Any, targets: Tensor, values: list[Tensor]) -> float:
-    """Mean squared error to the targets after the steps, from these values of the parameters."""
+@probe("capacity", cost="full")
+def capacity(agent: Any, batch: Any) -> float | None:
+    """Share of the variance of newborn critics' outputs that a copy of the critic learns to make.
+
+    One minus the target-fitting error (arXiv 2204.09560, Def. 1), mean over the outputs of 3
+    newborns: 1 where it fits them all, 0 where it makes no more than their mean. Each output is
+    brought to mean 0 and variance 1 over the batch and moved by the copy's mean output, so that
+    neither the scale of newborns nor that of the critic counts. None where the outputs of newborns
+    do not vary.
+    """
+    generator = _generator(agent)
+    weights, left = agent.scope("critic"), []
+    for _ in range(FUNCTIONS):
+        with surgery.swapped(weights, _newborn(agent, generator)), torch.no_grad():
+            outputs = agent.values(batch.observations)
+        deviation, mean = torch.std_mean(outputs, dim=0, correction=0)
+        if not (deviation > 1e-6 * mean.abs()).all():
+            return None
+        targets = (outputs - mean) / deviation
+        left.append(fitted(agent, _towards(agent, batch, targets), _values(agent)))
+    return 1 - sum(left) / FUNCTIONS
+
+
+@probe("fresh_fit", cost="full")
+def fresh_fit(agent: Any, batch: Any) -> float:
+    """Loss that is left of the critic's own after training on, relative to a newborn's.
+
+    Both learn the minibatch as training would have it, DQN's bootstrap targets included: above 1
+    a newborn network learns the same data better (as arXiv 2205.07802, which shows that the data
+    are not what is spoilt).
+    """
+    newborn = _newborn(agent, _generator(agent))
+    losses = agent.losses(batch)
+
+    def start() -> Callable[[], Any]:
+        return lambda: losses("critic")["critic"]
+
+    return fitted(agent, start, _values(agent)) / max(fitted(agent, start, newborn), 1e-12)
+
+
+def fitted(agent: Any, start: Start, values: list[Tensor]) -> float:
+    """The loss after the steps, from these values of the critic's parameters.
+
+    Args:
+        agent: Its parameters and their gradients are put back.
+        start: Called at those values; returns the loss at whatever the values then are.
+        values: Changed in place.
+    """
     weights = agent.scope("critic")
     gradients = [p.grad for p in weights]
     try:
         with surgery.swapped(weights, values):
             optimizer = torch.optim.Adam(weights, lr=STEP_SIZE)
-            with torch.no_grad():
-                moved = targets + agent.values(batch.observations).mean()
+            loss = start()
             for _ in range(STEPS):
                 optimizer.zero_grad()
-                loss = (agent.values(batch.observations) - moved).square().mean()
-                loss.backward()
+                loss().backward()
                 optimizer.step()
             with torch.no_grad():
-                return float((agent.values(batch.observations) - moved).square().mean())
+                return float(loss())
     finally:
         for parameter, gradient in zip(weights, gradients, strict=True):
             parameter.grad = gradient
+
+
+def _towards(agent: Any, batch: Any, targets: Tensor) -> Start:
+    """For `fitted`: the mean squared error to targets, moved by the mean output at the start."""
+
+    def start() -> Callable[[], Any]:
+        with torch.no_grad():
+            moved = targets + agent.values(batch.observations).mean()
+        return lambda: (agent.values(batch.observations) - moved).square().mean()
+
+    return start
+
+
+def _generator(agent: Any) -> torch.Generator:
+    """Equal for equal numbers of updates."""
+    return torch.Generator().manual_seed(SEED + int(agent.num_updates))
+
+
+def _values(agent: Any) -> list[Tensor]:
+    """Copies of the critic's parameters."""
+    return [p.detach().clone() for p in agent.scope("critic")]
+
+
+def _newborn(agent: Any, generator: torch.Generator) -> list[Tensor]:
+    """The critic's parameters as a newborn's are drawn."""
+    fresh = surgery.newborn_values(agent, generator)
+    return [fresh[p].clone() for p in agent.scope("critic")]

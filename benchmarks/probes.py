@@ -1,0 +1,89 @@
+"""What do probes cost, as a share of the time that training takes?
+
+::
+
+    python -m rlplastic.benchmarks.probes --case ppo-control --repeats 20
+
+For each case the agent with its preset learns the suite's unshifted task for a while, timed; then
+each probe is measured on its last minibatch. Printed are processor seconds on one thread: of an
+environment step, of a phase of the `small` budget, and of each probe, median over the repeats (of
+the costly ones fewer), with its share of the phase. The default ones are measured during a phase,
+just before and just after a shift, the costly ones at the shift alone. The sum of the shares of the
+default ones may be 1 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from multiprocessing import get_context
+from statistics import median
+from typing import Any
+
+from rlplastic import registry
+from rlplastic.benchmarks.speed import CASES, STEPS, build, cells_of
+from rlplastic.cell import Cell
+from rlplastic.life import PROBES_PER_PHASE
+from rlplastic.probes import names
+
+AT_SHIFT = 2  # before and after
+LIMIT = 0.01
+
+
+def measure(job: tuple[Cell, int, int]) -> tuple[float, dict[str, float]]:
+    """Processor seconds of an environment step of training, and of each probe."""
+    import torch
+
+    cell, steps, repeats = job
+    torch.set_num_threads(1)
+    agent: Any = build(cell, "none", steps)
+    warm = agent.n_steps * agent.n_envs if cell.agent == "ppo" else agent.learning_starts + 256
+    agent.learn(warm, log_interval=None)
+    before, start = agent.num_timesteps, time.process_time()
+    agent.learn(steps, log_interval=None, reset_num_timesteps=False)
+    step = (time.process_time() - start) / (agent.num_timesteps - before)
+    agent.policy.set_training_mode(False)
+    cheap = names()
+    found = {}
+    for name in names("full"):
+        probe, taken = registry.load("probe", name), []
+        for _ in range(repeats if name in cheap else max(repeats // 10, 1)):
+            start = time.process_time()
+            probe(agent, agent.last_batch)
+            taken.append(time.process_time() - start)
+        found[name] = median(taken)
+    return step, found
+
+
+def show(case: str, steps: int, repeats: int) -> float:
+    """Run and print one case; returns the share of the default probes."""
+    cell = cells_of(case)["none"]
+    with get_context("spawn").Pool(1) as alone:
+        ((step, taken),) = alone.map(measure, [(cell, steps, repeats)])
+    phase = cell.period * step
+    cheap = names()
+    print(f"{case}: {cell.task}, a step {1e6 * step:,.0f} us, a phase {phase:,.1f} s")
+    shares = {}
+    for name, seconds in sorted(taken.items(), key=lambda pair: pair[1]):
+        times = AT_SHIFT + PROBES_PER_PHASE * (name in cheap)
+        shares[name] = times * seconds / phase
+        kind = "default" if name in cheap else "full"
+        print(f"  {name:20} {kind:8} {1e3 * seconds:10.2f} ms  {shares[name]:8.3%} of a phase")
+    default = sum(shares[name] for name in cheap)
+    print(f"  default together {default:.3%}, all together {sum(shares.values()):.2%}", flush=True)
+    return default
+
+
+def main() -> int:
+    """See the head of this file; 1 where the default probes take more than they may."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--case", action="append", choices=CASES, help="default: all")
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--steps", type=int, help="timed environment steps of training")
+    given = parser.parse_args()
+    shares = [show(case, given.steps or STEPS[case], given.repeats) for case in given.case or CASES]
+    return int(max(shares) > LIMIT)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
