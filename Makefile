@@ -14,15 +14,12 @@ pairs:
 
 # every check on every game of the suites, not on one game and a few on the others
 games:
-	RLPLASTIC_ALL_GAMES=1 pytest tests/contracts/test_streams.py
+	RLPLASTIC_ALL_GAMES=1 pytest tests/contracts/test_streams.py tests/contracts/test_shifts.py
 
 smoke:
 	rlplastic bench --agent dqn --reg sam --env Toy-Shifted --budget smoke
 
-# the crash suite at length, about an hour on two cores; writes its figures
+# the crash suite at length, an hour and a half on two cores; writes its figures
 storm:
 	python tests/kill/storm.py --write benchmarks/RELIABILITY.md
 
-# the contracts of streams on every game of the suites, not one for each kind of shift
-games:
-	RLPLASTIC_ALL_GAMES=1 pytest tests/contracts/test_streams.py tests/contracts/test_shifts.py

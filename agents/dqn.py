@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from rlplastic.agents.critics import Critic, cross_entropy, logits_of
+from rlplastic.agents.direct import chain_of, huber, outputs, shown
 from rlplastic.agents.duelling import output_of, paths_to_outputs, split
 from rlplastic.agents.features import features_for
 from rlplastic.agents.learner import Minibatch, update, wrapped
@@ -33,7 +34,7 @@ from rlplastic.agents.networks import (
     scope_of,
     set_channels_last,
 )
-from rlplastic.agents.replay import Array, FrameReplay, replay_class
+from rlplastic.agents.replay import Array, FrameReplay, LeanReplay, replay_class
 from rlplastic.agents.resume import restore, snapshot
 from rlplastic.errors import UsageError
 from rlplastic.interventions import Interventions
@@ -109,8 +110,8 @@ class DQN(stable_baselines3.DQN):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         losses = []
-        for _ in range(gradient_steps):
-            drawn = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+        gradient_steps = self.interventions.repeats(self, gradient_steps)
+        for drawn in self._minibatches(gradient_steps, batch_size):
             self.last_batch = self.interventions.minibatch(self, drawn)
             terms = update(self, self.losses(self.last_batch))
             losses.append(terms["critic"].item())
@@ -118,15 +119,28 @@ class DQN(stable_baselines3.DQN):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/loss", np.mean(losses))
 
+    def _minibatches(self, count: int, size: int) -> Iterator[ReplayBufferSamples]:
+        """As many minibatches from the replay memory: of vectors, all are drawn at once."""
+        memory = self.replay_buffer
+        assert memory is not None
+        if isinstance(memory, LeanReplay) and memory.divisible:
+            drawn = memory.sample(count * size, env=self._vec_normalize_env)
+            parts = [[None] * count if d is None else d.split(size) for d in drawn]
+            yield from map(ReplayBufferSamples, *parts)
+            return
+        for _ in range(count):
+            yield memory.sample(size, env=self._vec_normalize_env)
+
     def losses(self, batch: ReplayBufferSamples) -> Minibatch:
         """The critic's loss; the bootstrap target is computed here, once."""
         weights = self.interventions.weights(self, batch)
+        plain = self.critic.kind == "huber" and weights is None
         discounts = batch.discounts if batch.discounts is not None else self.gamma
         with torch.no_grad():
-            later = self.q_net_target(batch.next_observations)
+            later = values_of(self.q_net_target, batch.next_observations)
             future, best = later.max(dim=1, keepdim=True)
             if self.double:  # arXiv 1509.06461, Eq. 4
-                best = self.q_net(batch.next_observations).argmax(dim=1, keepdim=True)
+                best = values_of(self.q_net, batch.next_observations).argmax(dim=1, keepdim=True)
                 future = later.gather(1, best)
             target = batch.rewards + (1 - batch.dones) * discounts * future
             if self.critic.kind == "c51":
@@ -138,6 +152,9 @@ class DQN(stable_baselines3.DQN):
                 wanted = self.critic.probabilities(target.squeeze(1))
 
         def terms(_: tuple[str, ...]) -> dict[str, Tensor]:
+            chain = chain_of(self.q_net) if plain else None
+            if chain is not None:
+                return {"critic": huber(self.q_net, chain, batch, target)}
             values = self.q_net(batch.observations)
             actions = batch.actions.long()
             if self.critic.binned:
@@ -211,7 +228,7 @@ class DQN(stable_baselines3.DQN):
         else:  # `collect_rollouts` has set the evaluation mode
             assert self._last_obs is not None
             with torch.inference_mode():
-                values = self.q_net(obs_as_tensor(self._last_obs, self.device))
+                values = values_of(self.q_net, obs_as_tensor(self._last_obs, self.device))
                 actions = values.argmax(dim=1).cpu().numpy()
         return actions, actions
 
@@ -238,6 +255,15 @@ class DQN(stable_baselines3.DQN):
         replay_buffer.add(self._last_obs, shown, buffer_action, reward, dones, infos)  # type: ignore[arg-type]
         self._last_original_obs = self._last_obs
         self._last_obs = new_obs
+
+
+def values_of(network: nn.Module, observations: Tensor) -> Tensor:
+    """The values ``[batch, actions]``, where no gradient is asked for."""
+    chain = chain_of(network)
+    values: Tensor = (
+        network(observations) if chain is None else outputs(chain, shown(observations))[-1]
+    )
+    return values
 
 
 def chosen(logits: Tensor, actions: Tensor) -> Tensor:

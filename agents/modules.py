@@ -98,6 +98,24 @@ class SpectralLinear(nn.Linear):
         return F.linear(x, self.weight / self.sigma().clamp_min(1e-12), self.bias)
 
 
+class ResidualBlock(nn.Module):
+    """x + W₂ relu(W₁ norm(x)): what passes by it is changed by nothing else (arXiv 2410.09754).
+
+    Args:
+        up: W₁, from the width of x to that of the hidden units.
+        down: W₂, back again.
+    """
+
+    def __init__(self, up: nn.Linear, down: nn.Linear) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.LayerNorm(up.in_features), up, nn.ReLU(), down)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, width]`` to the same."""
+        changed: Tensor = x + self.inner(x)
+        return changed
+
+
 class Replaced:
     """Marks an activation that an intervention has put in place of the agent's own."""
 

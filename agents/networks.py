@@ -10,8 +10,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from rlplastic.agents.adam import LeanAdam
 from rlplastic.agents.duelling import paths_to_outputs, split
-from rlplastic.agents.modules import Replaced, SeededDropout
+from rlplastic.agents.modules import Replaced, ResidualBlock, SeededDropout
 from rlplastic.errors import UsageError
 from rlplastic.interventions import SCOPES
 
@@ -182,8 +183,8 @@ def top_layers(layers: Sequence[Layer]) -> list[Layer]:
 
 def is_activation(module: nn.Module) -> bool:
     """True for what stands between two layers of weights and is not a norm or a change of shape."""
-    others = (nn.Flatten, nn.Dropout, SeededDropout, nn.Linear, nn.Conv2d, UnitNorm, *NORMS)
-    return not isinstance(module, others)
+    shapes = (nn.Flatten, nn.Dropout, SeededDropout, UnitNorm, *NORMS)
+    return not isinstance(module, (*shapes, nn.Linear, nn.Conv2d, ResidualBlock))
 
 
 class ConcatenatedReLU(nn.Module):
@@ -242,6 +243,19 @@ def last_hidden(policy: nn.Module) -> list[tuple[nn.Sequential, int, int]]:
     return [places[-1] for places in found]
 
 
+def refuse_residual(policy: nn.Module) -> None:
+    """Refuse a network with residual blocks, whose outputs read a sum and not a hidden layer.
+
+    Raises:
+        UsageError: it has residual blocks.
+    """
+    if any(isinstance(module, ResidualBlock) for module in policy.modules()):
+        raise UsageError(
+            "simba's residual blocks stand where another intervention needs plain hidden layers; "
+            "choose one"
+        )
+
+
 def auxiliary(network: nn.Module) -> list[nn.Module]:
     """Outputs that an intervention has added to a critic and trains with a penalty."""
     found = getattr(network, "auxiliary", None)
@@ -260,7 +274,12 @@ def normalise_features(policy: nn.Module) -> None:
 
 
 def hidden_places(policy: nn.Module) -> list[tuple[nn.Sequential, int, int]]:
-    """Each container with the places of a layer of weights and of its activation in it."""
+    """Each container with the places of a layer of weights and of its activation in it.
+
+    Raises:
+        UsageError: there are residual blocks.
+    """
+    refuse_residual(policy)
     found = []
     for container in policy.modules():
         if not isinstance(container, nn.Sequential):
@@ -332,11 +351,13 @@ def target_copy(policy: Any, module: nn.Module) -> nn.Module | None:
 
 
 def default_optimizer(agent: Any, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer that stable-baselines3 makes for these parameters."""
+    """The optimizer that stable-baselines3 makes for these parameters, or one of the same bytes."""
     policy = agent.policy
-    made: torch.optim.Optimizer = policy.optimizer_class(
-        parameters, lr=agent.lr_schedule(1), **policy.optimizer_kwargs
-    )
+    kind, settings = policy.optimizer_class, policy.optimizer_kwargs
+    lean = kind is torch.optim.Adam and settings.get("fused") and not settings.get("amsgrad")
+    if lean and torch.device(agent.device).type == "cpu":
+        kind = LeanAdam
+    made: torch.optim.Optimizer = kind(parameters, lr=agent.lr_schedule(1), **settings)
     return made
 
 

@@ -11,8 +11,12 @@ import stable_baselines3
 import torch
 from annotated_types import Ge, Gt, Le
 from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.buffers import RolloutBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
-from stable_baselines3.common.utils import explained_variance
+from stable_baselines3.common.utils import explained_variance, obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
@@ -32,11 +36,14 @@ from rlplastic.agents.networks import (
     scope_of,
     set_channels_last,
 )
+from rlplastic.agents.policies import LeanCnnPolicy, LeanPolicy
 from rlplastic.agents.resume import restore, snapshot
-from rlplastic.agents.rollout import ChannelsLastRollout
+from rlplastic.agents.rollout import Rollout
 from rlplastic.errors import UsageError
 from rlplastic.interventions import Interventions
 from rlplastic.registry import agent
+
+Array = NDArray[Any]
 
 
 class PPO(stable_baselines3.PPO):
@@ -54,6 +61,11 @@ class PPO(stable_baselines3.PPO):
     """
 
     batch_type = RolloutBufferSamples
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        **stable_baselines3.PPO.policy_aliases,
+        "MlpPolicy": LeanPolicy,
+        "CnnPolicy": LeanCnnPolicy,
+    }
 
     def __init__(
         self,
@@ -73,6 +85,11 @@ class PPO(stable_baselines3.PPO):
         super().__init__(*wrapped(self.interventions, args, kwargs), **kwargs)
 
     def _setup_model(self) -> None:
+        if self.rollout_buffer_class is None and not isinstance(
+            self.observation_space, spaces.Dict
+        ):
+            self.rollout_buffer_class = Rollout
+            self.rollout_buffer_kwargs.setdefault("channels_last", self.channels_last)
         super()._setup_model()
         if self.critic.binned and self.clip_range_vf is not None:
             raise UsageError(f"critic {self.critic.kind!r}: clip_range_vf clips values, not bins")
@@ -87,30 +104,83 @@ class PPO(stable_baselines3.PPO):
         self.interventions.begin(self)
         self.initial = {p: p.detach().clone() for p in self.scope("all")}
 
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        rollout_buffer: RolloutBuffer,
+        n_rollout_steps: int,
+    ) -> bool:
+        """As stable-baselines3's, with the same draws, without its conversions on the way."""
+        if self.use_sde or not isinstance(rollout_buffer, Rollout):
+            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+        assert self._last_obs is not None
+        self.policy.set_training_mode(False)
+        rollout_buffer.reset()
+        callback.on_rollout_start()
+        for _ in range(n_rollout_steps):
+            with torch.inference_mode():
+                actions, values, log_probs = self.policy(rollout_buffer.show(self._last_obs))
+            actions = actions.cpu().numpy()
+            new_obs, rewards, dones, infos = env.step(self._performed(actions))
+            self.num_timesteps += env.num_envs
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            self._update_info_buffer(infos, dones)
+            if dones.any():
+                self._bootstrap(rewards, dones, infos)
+            rollout_buffer.add(
+                self._last_obs, actions, rewards, self._last_episode_starts, values, log_probs
+            )
+            self._last_obs, self._last_episode_starts = new_obs, dones
+        with torch.inference_mode():
+            values = self.policy.predict_values(obs_as_tensor(new_obs, self.device))
+        rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
+        callback.update_locals(locals())
+        callback.on_rollout_end()
+        return True
+
+    def _performed(self, actions: Array) -> Array:
+        """Actions as the environment takes them: of a Gaussian, brought into the space."""
+        space = self.action_space
+        if not isinstance(space, spaces.Box):
+            return actions
+        if self.policy.squash_output:
+            return self.policy.unscale_action(actions)
+        return np.clip(actions, space.low, space.high)
+
+    def _bootstrap(self, rewards: Array, dones: Array, infos: list[dict[str, Any]]) -> None:
+        """Add to the rewards what episodes that were cut were still worth."""
+        for copy in np.flatnonzero(dones):
+            final = infos[copy].get("terminal_observation")
+            if final is not None and infos[copy].get("TimeLimit.truncated", False):
+                shown = self.policy.obs_to_tensor(final)[0]
+                with torch.no_grad():
+                    rewards[copy] += self.gamma * self.policy.predict_values(shown)[0]
+
     def train(self) -> None:
         """`n_epochs` passes over the rollout."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         self.interventions.new_objective(self)
-        log: dict[str, list[float]] = {}
+        log: list[dict[str, Tensor]] = []
         kept_on = True
-        for _ in range(self.n_epochs):
-            kls: list[float] = []
+        for _ in range(self.interventions.repeats(self, self.n_epochs)):
+            begun = len(log)
             for batch in self.rollout_buffer.get(self.batch_size):
                 self.last_batch = batch
                 losses, statistics = self.losses_of(batch)
                 losses.peek()
-                for name, value in statistics.items():
-                    log.setdefault(name, []).append(value.item())
-                kls.append(statistics["approx_kl"].item())
-                if self.target_kl is not None and kls[-1] > 1.5 * self.target_kl:
+                log.append(statistics)
+                if self.target_kl is not None and self._kl(log[-1:])[0] > 1.5 * self.target_kl:
                     kept_on = False
                     break
                 update(self, losses)
             self._n_updates += 1
             if not kept_on:
                 break
-        self._write_log(log, kls)
+        self._write_log(log, begun)
 
     def losses(self, batch: RolloutBufferSamples) -> Minibatch:
         """The named loss terms of a minibatch."""
@@ -126,12 +196,16 @@ class PPO(stable_baselines3.PPO):
         if self.normalize_advantage and len(advantages) > 1:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         statistics: dict[str, Tensor] = {}
+        policy = self.policy
+        lean = isinstance(policy, LeanPolicy) and policy.lean
+        observations = policy.prepared(batch.observations) if lean else batch.observations
+        predict = policy.valued if lean else policy.predict_values
+        evaluate = policy.evaluated if lean else policy.evaluate_actions
 
         def terms(names: tuple[str, ...]) -> dict[str, Tensor]:
-            if names == ("critic",) and not has_dropout(self.policy):
-                values = self.policy.predict_values(batch.observations)
-                return {"critic": self.vf_coef * self._value_loss(values, batch)}
-            values, log_prob, entropy = self.policy.evaluate_actions(batch.observations, actions)
+            if names == ("critic",) and not has_dropout(policy):
+                return {"critic": self.vf_coef * self._value_loss(predict(observations), batch)}
+            values, log_prob, entropy = evaluate(observations, actions)
             log_ratio = log_prob - batch.old_log_prob
             ratio = torch.exp(log_ratio)
             clipped = advantages * torch.clamp(ratio, 1 - clip_range, 1 + clip_range)
@@ -144,18 +218,15 @@ class PPO(stable_baselines3.PPO):
                 "entropy": self.ent_coef * entropy_loss,
                 "critic": self.vf_coef * critic,
             }
-            with torch.no_grad():
-                statistics.update(
-                    policy_gradient_loss=actor,
-                    entropy_loss=entropy_loss,
-                    value_loss=critic,
-                    approx_kl=torch.mean((torch.exp(log_ratio) - 1) - log_ratio),
-                    clip_fraction=torch.mean((torch.abs(ratio - 1) > clip_range).float()),
-                    loss=found["actor"] + found["entropy"] + found["critic"],
-                )
+            statistics.update(
+                log_ratio=log_ratio.detach(),
+                policy_gradient_loss=actor.detach(),
+                entropy_loss=entropy_loss.detach(),
+                value_loss=critic.detach(),
+            )
             return {name: found[name] for name in names or found}
 
-        return Minibatch(self.policy, terms), statistics
+        return Minibatch(policy, terms), statistics
 
     def _value_loss(self, values: Tensor, batch: RolloutBufferSamples) -> Tensor:
         weights = self.interventions.weights(self, batch)
@@ -232,20 +303,33 @@ class PPO(stable_baselines3.PPO):
         """The world has shifted: tell oracles. There is no replay memory."""
         self.interventions.at_shift(self, phase)
 
-    def _write_log(self, log: dict[str, list[float]], kls: list[float]) -> None:
-        buffer = self.rollout_buffer
-        for name in ("entropy_loss", "policy_gradient_loss", "value_loss"):
-            self.logger.record(f"train/{name}", np.mean(log[name]))
-        self.logger.record("train/approx_kl", np.mean(kls))
-        self.logger.record("train/clip_fraction", np.mean(log["clip_fraction"]))
-        self.logger.record("train/loss", log["loss"][-1])
+    @staticmethod
+    def _kl(log: list[dict[str, Tensor]]) -> list[float]:
+        """Mean divergence from the rollout's policy, of each minibatch."""
+        ratios = [each["log_ratio"] for each in log]
+        return [torch.mean((torch.exp(ratio) - 1) - ratio).item() for ratio in ratios]
+
+    def _write_log(self, log: list[dict[str, Tensor]], last_epoch: int) -> None:
+        """What stable-baselines3 writes; of a whole training at once, since each item waits."""
+        buffer, progress = self.rollout_buffer, self._current_progress_remaining
+        clip_range = self.clip_range(progress)  # type: ignore[operator]
+        names = ("policy_gradient_loss", "entropy_loss", "value_loss")
+        losses = torch.stack([each[name] for name in names for each in log]).view(len(names), -1)
+        for name, values in zip(names, losses, strict=True):
+            self.logger.record(f"train/{name}", values.mean().item())
+        actor, entropy, value = losses[:, -1].tolist()
+        self.logger.record("train/loss", actor + self.ent_coef * entropy + self.vf_coef * value)
+        self.logger.record("train/approx_kl", np.mean(self._kl(log[last_epoch:])))
+        clipped = [(each["log_ratio"].exp() - 1).abs() > clip_range for each in log]
+        self.logger.record(
+            "train/clip_fraction", np.mean([some.float().mean().item() for some in clipped])
+        )
         variance = explained_variance(buffer.values.flatten(), buffer.returns.flatten())
         self.logger.record("train/explained_variance", variance)
         if hasattr(self.policy, "log_std"):
             self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        progress = self._current_progress_remaining
-        self.logger.record("train/clip_range", self.clip_range(progress))  # type: ignore[operator]
+        self.logger.record("train/clip_range", clip_range)
         if self.clip_range_vf is not None:
             self.logger.record("train/clip_range_vf", self.clip_range_vf(progress))  # type: ignore[operator]
 
@@ -345,11 +429,8 @@ class PPOConfig:
         self, env: VecEnv, *, seed: int, interventions: Interventions, device: str, horizon: int
     ) -> PPO:
         """A newborn agent for a life of `horizon` steps."""
-        space = env.observation_space
-        frames = space.shape is not None and len(space.shape) == 3
         return PPO(
             **self.arguments(env, horizon),
-            rollout_buffer_class=ChannelsLastRollout if frames and self.channels_last else None,
             seed=seed,
             device=device,
             interventions=interventions,

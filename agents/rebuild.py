@@ -8,8 +8,14 @@ from typing import Any
 from torch import nn
 
 from rlplastic.agents.duelling import output_of
-from rlplastic.agents.modules import SeededDropout, SpectralLinear
-from rlplastic.agents.networks import auxiliary, hidden_places, is_replaced, last_hidden
+from rlplastic.agents.modules import ResidualBlock, SeededDropout, SpectralLinear
+from rlplastic.agents.networks import (
+    auxiliary,
+    hidden_places,
+    is_replaced,
+    last_hidden,
+    paths_of,
+)
 from rlplastic.errors import UsageError
 
 
@@ -40,6 +46,35 @@ def divide_last_hidden(policy: nn.Module) -> None:
     for container, weights, _ in last_hidden(policy):
         if not isinstance(container[weights], SpectralLinear):
             container[weights] = SpectralLinear.of(container[weights])  # type: ignore[arg-type]
+
+
+def add_residuals(policy: Any) -> None:
+    """Make residual blocks of the hidden layers of every path, all but the first, two by two.
+
+    The weights stay as they were drawn. The first layer loses its activation, and a layer norm
+    stands before what reads the last block.
+
+    Raises:
+        UsageError: something else than linear layers and ReLUs is there.
+    """
+    for *_, container in paths_of(policy):
+        modules = list(container.children())
+        count = sum(type(module) is nn.ReLU for module in modules)
+        layers, activations = modules[: 2 * count : 2], modules[1 : 2 * count : 2]
+        plain = all(type(m) is nn.Linear for m in layers)
+        plain = plain and all(type(m) is nn.ReLU for m in activations)
+        if not plain or count < 3 or len(modules) > 2 * count + 1:
+            raise UsageError(
+                "simba and another intervention each replace the hidden layers; choose one"
+            )
+        blocks = zip(layers[1::2], layers[2::2], strict=True)
+        norm = nn.LayerNorm(layers[-1].out_features)
+        output = modules[2 * count :]
+        made = [layers[0], *(ResidualBlock(up, down) for up, down in blocks), norm, *output]  # type: ignore[arg-type]
+        for name in [name for name, _ in container.named_children()]:
+            delattr(container, name)
+        for number, module in enumerate(made):
+            container.add_module(str(number), module)
 
 
 def add_auxiliary(policy: Any, outputs: int, initialise: Callable[[nn.Linear], None]) -> None:

@@ -25,7 +25,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from stable_baselines3.common.type_aliases import Schedule
-from stable_baselines3.common.utils import obs_as_tensor
+from stable_baselines3.common.utils import obs_as_tensor, update_learning_rate
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
@@ -64,6 +64,11 @@ class Batch(NamedTuple):
 
     observations: Tensor
     answers: Tensor
+
+    @property
+    def actions(self) -> Tensor:
+        """The classes of the examples, where interventions look for them."""
+        return self.answers
 
 
 class Convolutions(BaseFeaturesExtractor):
@@ -226,6 +231,7 @@ class SupervisedLearner(BaseAlgorithm):
         self.policy.optimizer = self.interventions.optimizer(
             lambda: default_optimizer(self, self.policy.parameters()), self.policy.parameters()
         )
+        update_learning_rate(self.policy.optimizer, self.lr_schedule(1))  # one of another's too
         self.interventions.begin(self)
 
     def learn(  # type: ignore[override]
@@ -276,6 +282,7 @@ class SupervisedLearner(BaseAlgorithm):
     def _losses(self, batch: Batch) -> tuple[Minibatch, list[Tensor]]:
         """The losses, and where the outputs of the first pass are put."""
         outputs: list[Tensor] = []
+        weights = self.interventions.weights(self, batch)
 
         def terms(_: tuple[str, ...]) -> dict[str, Tensor]:
             found = self.policy(batch.observations)
@@ -283,6 +290,9 @@ class SupervisedLearner(BaseAlgorithm):
                 outputs.append(found.detach())
             if found.ndim == batch.answers.ndim:
                 return {"critic": F.mse_loss(found, batch.answers)}
+            if weights is not None:
+                each = F.cross_entropy(found, batch.answers, reduction="none")
+                return {"critic": (each * weights).mean()}
             return {"critic": F.cross_entropy(found, batch.answers)}
 
         return Minibatch(self.policy, terms), outputs
@@ -338,6 +348,7 @@ class SupervisedLearner(BaseAlgorithm):
         There is no replay memory.
         """
         self.interventions.at_shift(self, phase)
+        update_learning_rate(self.policy.optimizer, self.lr_schedule(1))
         self.last_batch = self._shown()
 
 

@@ -42,6 +42,7 @@ EMBEDDED = "digits"
 Name = Literal["mnist", "fashion-mnist", "emnist", "cifar-10", "digits"]
 
 TORCHVISION = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw", "emnist": "EMNIST/raw"}
+INSIDE = {"emnist": "gzip", "cifar-10": "cifar-10-batches-bin"}
 PREFIX = {
     "mnist": {"train": "train", "test": "t10k"},
     "fashion-mnist": {"train": "train", "test": "t10k"},
@@ -58,11 +59,11 @@ SOURCES = {
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset:
-    """Images with labels.
+    """Images with labels, or points.
 
     Attributes:
         name: Which, and which part: ``mnist-test``.
-        images: uint8 ``[examples, channels, height, width]``.
+        images: uint8 ``[examples, channels, height, width]``; points float32 ``[examples, 2]``.
         labels: int64 ``[examples]``, from 0.
     """
 
@@ -104,16 +105,25 @@ def _load(name: str, folder: Path | None) -> Dataset:
     tried = list(_folders(name, folder))
     for part in ("train", "test"):
         for place in tried:
-            found = _read_part(name, part, place)
-            if found is not None:
-                return _checked(f"{name}-{part}", *found, place)
+            try:
+                found = _read_part(name, part, place)
+                if found is not None:
+                    return _checked(f"{name}-{part}", *found, place)
+            except UsageError as error:
+                raise UsageError(f"{error}\n{_how_to_get(name, folder)}") from error
     files = " or ".join(
         _files(name, part)[0] + (".gz" if name in PREFIX else "") for part in ("train", "test")
     )
     raise UsageError(
         f"data folder {folder}: holds no {name}; looked for {files} (and the files beside it) or "
-        f"{name}.npz in {', '.join(map(str, tried))}.\n"
-        f"Get it from {SOURCES[name]}; without --data-dir the embedded digits are used"
+        f"{name}.npz in {', '.join(map(str, tried))}.\n{_how_to_get(name, folder)}"
+    )
+
+
+def _how_to_get(name: str, folder: Path) -> str:
+    return (
+        f"Get it from {SOURCES[name]}, or by: rlplastic download {name} --data-dir {folder}\n"
+        "Without --data-dir the embedded digits are used"
     )
 
 
@@ -126,10 +136,11 @@ def _digits() -> Dataset:
 
 def _folders(name: str, folder: Path) -> Iterator[Path]:
     """Where the files of a data set may lie, most particular first."""
-    places = [folder / name, folder / TORCHVISION.get(name, "cifar-10-batches-bin")]
+    places = [folder / name, folder / name / INSIDE.get(name, "")]  # as `download` leaves it
+    places.append(folder / TORCHVISION.get(name, "cifar-10-batches-bin"))
     if name != "fashion-mnist" or folder.name == name:
         places.append(folder)
-    yield from (place for place in places if place.is_dir())
+    yield from (place for place in dict.fromkeys(places) if place.is_dir())
 
 
 def _files(name: str, part: str) -> list[str]:

@@ -14,6 +14,7 @@ from gymnasium import spaces
 from rlplastic.envs.copies import Array
 from rlplastic.envs.regression import SlowBits
 from rlplastic.envs.shifts import Shift
+from rlplastic.envs.spirals import Spiral
 from rlplastic.envs.supervised import Examples, Supervised
 from rlplastic.registry import shift
 
@@ -70,6 +71,28 @@ class Labels(LabelShift):
     def labels(self, before: Array, world: int) -> Array:
         """Renamed."""
         return before if world == 0 else self._content(world)[before]
+
+
+@shift("turn-labels")
+@dataclass(frozen=True, kw_only=True)
+class TurnLabels(LabelShift):
+    """Move every class on to the next name: in world w, class c is answered (c + w) mod C.
+
+    Label adaptation of arXiv 2306.10711 (dojeon-ai/PLASTIC, synthetic/output_adaptation.py: there
+    100 times on CIFAR-10): the inputs stay, and the answers move over time. C worlds, after which
+    they come back.
+    """
+
+    on: ClassVar[str] = "reward"
+
+    def check(self) -> None:
+        """As many worlds as classes."""
+        super().check()
+        self.__dict__["worlds"] = len(self.examples.classes)
+
+    def labels(self, before: Array, world: int) -> Array:
+        """Moved on by the number of the world."""
+        return (before + world) % len(self.examples.classes)
 
 
 @shift("relabel")
@@ -169,6 +192,32 @@ class Chunks(Shift):
     def configure(self, env: Any, world: int) -> Any:
         """The same data, of which more are shown."""
         env.size = self.__dict__["_size"] * (world + 1)
+        return env
+
+
+@shift("points")
+@dataclass(frozen=True, kw_only=True)
+class OtherPoints(Shift):
+    """Show other points of the same spirals, drawn anew for each world.
+
+    What the network was asked does not change, so that the first answers of a phase are those to
+    points that it has not been trained on. Ours.
+    """
+
+    on: ClassVar[str] = "dynamics"
+
+    def check(self) -> None:
+        """Spirals only."""
+        if not isinstance(self.base, Spiral):
+            raise self.refuse("points of spirals, as of environment 'Spirals'")
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """A seed for the points."""
+        return rng.integers(2**31, size=1)
+
+    def configure(self, env: Any, world: int) -> Any:
+        """The same spirals, of which other points are shown."""
+        env.seed = int(self._content(world)[0]) if world else None
         return env
 
 

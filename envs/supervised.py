@@ -43,6 +43,7 @@ class Supervised(Copies):
             float32 ``[copies, outputs]``.
         changes: What each shift of the stream makes of the right answers of all examples, by the
             shift's place in the stream; takes effect at the next `reset`.
+        limit: Steps of an episode.
     """
 
     answers: Array
@@ -52,6 +53,7 @@ class Supervised(Copies):
         self.num_copies = num_copies
         self.first, self.total = 0, num_copies
         self.changes: dict[int, Callable[[Array], Array]] = {}
+        self.limit = LIMIT
         self._steps = 0
         self._rng = np.random.default_rng(0)
         self._none, self._all = np.zeros(num_copies, dtype=bool), np.ones(num_copies, dtype=bool)
@@ -85,7 +87,7 @@ class Supervised(Copies):
         reward = self._score(actions)
         self._steps += 1
         ended = self._none
-        if self._steps == LIMIT:
+        if self._steps == self.limit:
             self._steps, ended = 0, self._all
         shown = self._show()
         return Transition(
@@ -98,7 +100,7 @@ class Supervised(Copies):
 
 
 class Examples(Supervised):
-    """Labelled images, shown in passes.
+    """Labelled images, or points within [-1, 1], shown in passes.
 
     Attributes:
         data: All of them.
@@ -112,7 +114,9 @@ class Examples(Supervised):
         self.data, self.size = data, size
         self.num_known = int(data.labels.max()) + 1
         self.classes = tuple(classes) or tuple(range(self.num_known))
-        self.observation_space = spaces.Box(0, 255, data.images.shape[1:], np.uint8)
+        low, high = (0, 255) if data.images.dtype == np.uint8 else (-1, 1)
+        kind = data.images.dtype.type
+        self.observation_space = spaces.Box(low, high, data.images.shape[1:], kind)
         self.action_space = spaces.Discrete(len(self.classes))
         self._selected: tuple[Any, ...] = ()
         self.true_labels = np.empty(0, dtype=np.int64)
@@ -150,7 +154,7 @@ class Examples(Supervised):
         return self._images[rows]
 
     def _score(self, actions: Array) -> Array:
-        return np.where(actions == self.answers, 100.0 / LIMIT, 0.0)
+        return np.where(actions == self.answers, 100.0 / self.limit, 0.0)
 
 
 @environment("Images")

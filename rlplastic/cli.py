@@ -286,6 +286,20 @@ app.command("import")(cli_offline.import_)
 
 
 @app.command()
+def download(
+    name: Annotated[str, typer.Argument(help="mnist, fashion-mnist, emnist or cifar-10.")],
+    data_dir: Annotated[Path, typer.Option(help="Folder of data.", envvar="RLPLASTIC_DATA")] = Path(
+        "data"
+    ),
+) -> None:
+    """Fetch a data set from where it is published, and compare its checksum."""
+    from rlplastic.envs.download import download as fetch
+
+    for path in fetch(name, data_dir):
+        print(path)
+
+
+@app.command()
 def doctor(
     out: Annotated[
         Path, typer.Option(help="Where results would go.", envvar="RLPLASTIC_OUT")

@@ -65,11 +65,25 @@ def _interventions() -> str:
     """Name, gradients per update, what it needs, and one line of each."""
     rows = [("  reg", "gradients", "agents", "told of shifts", "")]
     for entry in registry.entries("intervention").values():
-        cost, agents = entry.cost(), entry.traits.get("agents", ())
         told = "yes" if entry.traits.get("oracle") else ""
-        fits = ", ".join(agents) or "all"
-        rows.append((f"  {entry.name}", f"{cost:g}", fits, told, entry.summary))
+        rows.append((f"  {entry.name}", f"{entry.cost():g}", _fits(entry), told, entry.summary))
     return table(rows)
+
+
+def _fits(entry: Entry) -> str:
+    """The agents that an intervention fits, and what they must see if not anything."""
+    agents = ", ".join(entry.traits.get("agents", ())) or "all"
+    seen = " or ".join(entry.traits.get("observations", ()))
+    return f"{agents}: {seen}" if seen else agents
+
+
+def _traits(entry: Entry) -> list[str]:
+    """What is known of a class beside its options, as lines."""
+    if entry.kind != "intervention":
+        return [f"{key}: {value}" for key, value in entry.traits.items() if key != "later"]
+    told = "yes" if entry.traits.get("oracle") else "no"
+    cost = f"{entry.cost():g} x the gradient evaluations of none"
+    return [f"cost: {cost}", f"fits: {_fits(entry)}", f"told of shifts (oracle): {told}"]
 
 
 def _names(kind: str) -> str:
@@ -89,8 +103,8 @@ def _names(kind: str) -> str:
 def _entry(entry: Entry) -> str:
     """Docstring, options with defaults, and where it is."""
     parts = [f"{entry.name} ({entry.kind}, {entry.path})", inspect.cleandoc(entry.doc)]
-    if entry.traits:
-        parts.append("\n".join(f"{key}: {value}" for key, value in entry.traits.items()))
+    if traits := _traits(entry):
+        parts.append("\n".join(traits))
     if entry.fields:
         rows = [(f"  {f.name}", f.default or "(needed)", _type(f)) for f in entry.fields]
         parts.append("Options:\n" + table(rows))

@@ -63,6 +63,14 @@ def let_go(guard: FileLock, *, finished: bool) -> None:
     guard.release()
 
 
+def forget(folder: Path, cell: str) -> None:
+    """Remove what a process that was killed at the end of a finished cell left of its claim."""
+    if _place(folder, cell).exists():
+        guard = claim(folder, cell)
+        if guard is not None:
+            let_go(guard, finished=True)
+
+
 def is_claimed(folder: Path, cell: str) -> bool:
     """True if a process is running the cell now; writes nothing."""
     try:  # read only and shared: neither the file nor its times change

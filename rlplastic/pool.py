@@ -93,6 +93,9 @@ def run_cells(
     except BaseException:
         kill(crew.running)
         raise
+    for cell in cells:
+        if store.status_of(folder / cell.id) in store.FINISHED:
+            locks.forget(folder, cell.id)
     return {cell.id: store.status_of(folder / cell.id) for cell in cells}
 
 
@@ -133,6 +136,8 @@ class Crew:
 
     def listen(self) -> None:
         """Wait until something happens; pass on what workers say, and end those that are over."""
+        if not (self.running or self._elsewhere):
+            return  # nothing will happen: the last cell has just ended elsewhere
         channels = [channel for worker in self.running for channel in worker.channels]
         wait(channels, timeout=self._patience())
         for worker in tuple(self.running):

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -66,18 +67,21 @@ class Episodes:
     @staticmethod
     def of(rows: Iterable[Mapping[str, Any]]) -> Episodes:
         """Columns from the rows of a record."""
-        ordered = sorted(rows, key=lambda row: (row["begin"], row["copy"]))
-
-        def column(key: str, kind: type) -> NDArray[Any]:
-            return np.fromiter((row[key] for row in ordered), dtype=kind, count=len(ordered))
-
-        whole = ("phase", "world", "begin", "end", "copy", "length")
+        ordered = sorted(rows, key=itemgetter("begin", "copy"))
+        values = list(zip(*map(itemgetter(*COLUMNS.values()), ordered), strict=True))
+        kinds = [KINDS[item.type] for item in fields(Episodes)]
+        columns = values or [()] * len(COLUMNS)
         return Episodes(
-            **{key: column(key, np.int64) for key in whole},
-            returns=column("return", np.float64),
-            base_returns=column("base_return", np.float64),
-            cut=column("cut", np.bool_),
+            **{
+                name: np.fromiter(column, dtype=kind, count=len(ordered))
+                for name, kind, column in zip(COLUMNS, kinds, columns, strict=True)
+            }
         )
+
+
+COLUMNS = {item.name: item.name for item in fields(Episodes)}
+COLUMNS |= {"returns": "return", "base_returns": "base_return"}  # as a row names them
+KINDS: dict[Any, type] = {"IntArray": np.int64, "FloatArray": np.float64, "BoolArray": np.bool_}
 
 
 @dataclass(frozen=True, kw_only=True)

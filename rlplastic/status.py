@@ -16,6 +16,7 @@ from rlplastic.errors import UsageError
 from rlplastic.listing import table
 from rlplastic.progress import plain
 
+LARGEST_TIMING = 2**20  # bytes; more would be thousands of phases
 LAST_BYTES = 4096  # of a record: more than its longest row
 ORDER = ("done", "diverged", "failed", "unfinished", "pending")
 
@@ -108,8 +109,8 @@ def _status(folder: Path, name: str, cell: dict[str, Any]) -> CellStatus:
     schedule = cell["stream"]["schedule"]
     fresh = bool(cell["fresh"])
     closed = b""
-    with suppress(OSError):
-        closed = (path / "timing.jsonl").read_bytes()
+    with suppress(OSError), (path / "timing.jsonl").open("rb") as file:
+        closed = file.read(LARGEST_TIMING)  # a line for each phase
     num_phases = int(schedule.get("phases") or len(schedule["worlds"])) - fresh
     begin, end = _span(path, fresh) or (0, num_phases * int(schedule["period"]))
     return CellStatus(

@@ -21,6 +21,7 @@ from rlplastic import options, registry, store
 from rlplastic.errors import UsageError, unknown
 
 ROOT = Path(__file__).parent
+LARGEST_TOML = 4 * 2**20  # bytes
 FOLDER = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 Replay = Literal["clear", "keep"]
 Boundary = Literal["truncate", "episode", "step"]
@@ -355,6 +356,8 @@ def _presets() -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """The contents of a TOML file, or a `UsageError` that says where it is wrong."""
     try:
+        if path.stat().st_size > LARGEST_TOML:
+            raise UsageError(f"{path}: larger than {LARGEST_TOML >> 20} MB")
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from error

@@ -222,7 +222,11 @@ def _work(
     path = folder / cell.id
     try:
         guard = locks.claim(folder, cell.id)
-        if guard is None or store.status_of(path) in store.FINISHED:
+        if guard is None:
+            messages.send({"taken": True})
+            return
+        if store.status_of(path) in store.FINISHED:
+            locks.let_go(guard, finished=True)
             messages.send({"taken": True})
             return
         _run(cell, path, source, messages.send)

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from rlplastic import runner, store
 from rlplastic.cell import Cell
+from rlplastic.life import LifeCallback
 from rlplastic.plan import Request, make_plan
 
 PROVENANCE: dict[str, Any] = {"provenance": {"versions": {"a": "1"}, "code": "abc"}}
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "dqn": {"learning_starts": 20, "batch_size": 16},
+    "ppo": {"n_steps": 16, "batch_size": 16, "n_epochs": 2},
+}
 
 
 class Killed(BaseException):
@@ -38,6 +47,7 @@ def cell_of(
     env: str = "Toy-Shifted/Corridor-observation",
     period: int = 256,
     replay: str = "clear",
+    small: bool = True,
     **changes: Any,
 ) -> Cell:
     """A cell of three phases of so many steps; changes are hyper-parameters."""
@@ -45,11 +55,7 @@ def cell_of(
     cells = [c for c in plan.cells if c.agent == agent and c.fresh == fresh]
     cell = next(c for c in cells if c.reg != "none" or reg == "none")
     schedule = {**cell.stream["schedule"], "period": period, "phases": 3}
-    small: dict[str, dict[str, Any]] = {
-        "dqn": {"learning_starts": 20, "batch_size": 16},
-        "ppo": {"n_steps": 16, "batch_size": 16, "n_epochs": 2},
-    }
-    parameters = {**cell.hyperparameters, **small.get(agent, {}), **changes}
+    parameters = {**cell.hyperparameters, **(SMALL.get(agent, {}) if small else {}), **changes}
     stream = {**cell.stream, "schedule": schedule}
     return replace(cell, stream=stream, hyperparameters=parameters, replay=replay)
 
@@ -63,6 +69,24 @@ def run(
     """Run a cell to its end, from wherever it was."""
     runner.run_cell(cell, store.CellFolder(path), header, told)
     return outcome(path)
+
+
+def run_and_die(cell: Cell, path: Path) -> None:
+    """Run a cell into its third phase, where it ends; two checkpoints are left."""
+    step = LifeCallback._on_step
+
+    def step_and_die(self: LifeCallback) -> bool:
+        if self.watch.clock == 2 * cell.period + 100:
+            raise Killed
+        return step(self)
+
+    folder = store.CellFolder(path)
+    with patch.object(LifeCallback, "_on_step", step_and_die), suppress(Killed):
+        runner.run_cell(cell, folder, PROVENANCE)
+    folder._rows.close()
+    folder._timing.close()
+    names = sorted(file.name for file in (path / "checkpoint").iterdir())
+    assert {"1.json", "1.state", "2.json", "2.state"} <= set(names)
 
 
 def outcome(path: Path) -> Outcome:

@@ -36,6 +36,7 @@ FLAGS = {
     "watch": "--every --help",
     "import": "--shifts --out --end --pattern --columns --task --agent --arm --seed --none "
     "--copies --worlds --scale --random --time-limit --help",
+    "download": "--data-dir --help",
     "doctor": "--out --plugin --help",
     "check": "--plugin --quick --help",
     "preview": "--out --phases --seed --gif --plugin --help",

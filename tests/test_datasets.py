@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
+import http.server
+import signal
 import struct
+import sys
+import tarfile
+import threading
+import zipfile
 
 import numpy as np
 import pytest
-import running
 
-from rlplastic import options, registry
-from rlplastic.envs import datasets
+from rlplastic import cli, options, registry
+from rlplastic.envs import datasets, download
 from rlplastic.errors import UsageError
 from rlplastic.plan import Request, make_plan
 
@@ -207,14 +213,167 @@ def test_classes_and_examples_that_are_not_there_are_refused(folder, asked, mess
         base_of(**asked).make(2)
 
 
-def test_a_bench_on_damaged_files_writes_nothing(folder, tmp_path):
-    write(folder)
-    cut(folder / "t10k-images-idx3-ubyte.gz")
-    out = tmp_path / "out"
-    done = running.rlplastic(
-        *("bench", "--suite", "MNIST-Permuted", "--budget", "smoke"),
-        *("--data-dir", folder, "--out", out),
+SUITE = """
+description = "one task"
+family = "supervised"
+[budgets.small]
+seeds = 1
+phases = 2
+period = { mlp = 400, random = 400 }
+[tasks.T-observation]
+base = { name = "Images", classes = [0, 12] }
+track = "observation"
+shifts = [{ name = "permutation" }]
+normalise = { random = 50.0, high = 100.0, high_name = "perfect" }
+"""
+
+BAD = {
+    "cut short": (
+        lambda f: cut(f / "t10k-images-idx3-ubyte.gz"),
+        "t10k-images-idx3-ubyte.gz: damaged",
+    ),
+    "another checksum": (
+        lambda f: (f / "SHA256SUMS").write_text(f"{'0' * 64}  t10k-labels-idx1-ubyte.gz\n"),
+        "t10k-labels-idx1-ubyte.gz: its SHA-256 is",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bench_on_bad_files_writes_nothing_and_says_how_to_get_them(folder, call, fault):
+    spoil, message = BAD[fault]
+    spoil(write(folder))
+    code, said = call(*bench("MNIST-Permuted", "smoke"))
+    assert code == 2
+    assert message in said
+    assert f"rlplastic download mnist --data-dir {folder}" in said
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("", ""), "mnist-test has no class 12; it has 0 to 9"),
+        (("[0, 12]", "[0, 1]"), "shift 'permutation' needs a vector of at least two features"),
+    ],
+)
+def test_a_bench_of_what_does_not_fit_the_data_writes_nothing(folder, call, change, message):
+    suite = write(folder) / "Mine.toml"
+    suite.write_text(SUITE.replace(*change) if change[0] else SUITE)
+    code, said = call(*bench(suite, "small"))
+    assert code == 2
+    assert message in said
+    assert not (folder / "out").exists()
+
+
+def bench(suite, budget):
+    """The words of a command in the folder of data."""
+    words = ("bench", "--env", suite, "--budget", budget, "--agent", "mlp", "--reg", "none")
+    return (*words, "--data-dir", ".", "--out", "out")
+
+
+@pytest.fixture
+def call(folder, capsys, monkeypatch):
+    """Calls the program in this process, in the folder of data; gives exit code and message."""
+    monkeypatch.chdir(folder)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def program(*words):
+        monkeypatch.setattr(sys, "argv", ["rlplastic", *map(str, words)])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        return left.value.code, capsys.readouterr().err
+
+    yield program
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+# -- downloading ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A folder and the address at which its files are, over real HTTP."""
+    place = tmp_path / "served"
+    place.mkdir()
+    handler = functools.partial(Quiet, directory=str(place))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield place, f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def md5(path):
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+
+
+def publish(monkeypatch, name, url, files, members=()):
+    source = download.Source(url=url, files={f.name: md5(f) for f in files}, members=[*members])
+    monkeypatch.setitem(download.SOURCES, name, source)
+
+
+def test_files_are_fetched_once_compared_and_read(served, folder, monkeypatch):
+    pytest.importorskip("pooch")
+    place, url = served
+    write(place)
+    files = sorted(place.iterdir())
+    publish(monkeypatch, "mnist", url, files)
+    found = download.download("mnist", folder)
+    assert [path.name for path in found] == [path.name for path in files]
+    np.testing.assert_array_equal(datasets.load("mnist").images[:, 0], IMAGES)
+    for path in files:
+        path.unlink()
+    assert download.download("mnist", folder) == found  # nothing is asked for again
+    found[0].write_bytes(b"damaged")
+    with pytest.raises(UsageError, match="cannot be downloaded"):
+        download.download("mnist", folder)
+
+
+def test_another_checksum_is_refused_and_nothing_is_left(served, folder, monkeypatch):
+    pytest.importorskip("pooch")
+    place, url = served
+    write(place)
+    files = sorted(place.iterdir())
+    publish(monkeypatch, "mnist", url, files)
+    cut(files[0])
+    with pytest.raises(UsageError, match="images-idx3-ubyte.gz: MD5 hash .* does not match"):
+        download.download("mnist", folder)
+    assert list((folder / "mnist").iterdir()) == []
+
+
+def test_archives_are_unpacked_where_they_are_looked_for(served, folder, monkeypatch):
+    pytest.importorskip("pooch")
+    place, url = served
+    write(place / "gzip", "emnist-balanced-test-{}")
+    with zipfile.ZipFile(place / "gzip.zip", "w") as archive:
+        for path in sorted((place / "gzip").iterdir()):
+            archive.write(path, f"gzip/{path.name}")
+    members = [f"gzip/emnist-balanced-test-{k}-ubyte.gz" for k in ("images-idx3", "labels-idx1")]
+    publish(monkeypatch, "emnist", url, [place / "gzip.zip"], members)
+    download.download("emnist", folder)
+    np.testing.assert_array_equal(datasets.load("emnist").images[0, 0], IMAGES[0].T)
+
+    rows = np.zeros((4, 3073), np.uint8)
+    (place / "cifar-10-batches-bin").mkdir()
+    (place / "cifar-10-batches-bin" / "test_batch.bin").write_bytes(rows.tobytes())
+    with tarfile.open(place / "cifar-10-binary.tar.gz", "w:gz") as archive:
+        archive.add(place / "cifar-10-batches-bin", "cifar-10-batches-bin")
+    publish(
+        monkeypatch,
+        *("cifar-10", url, [place / "cifar-10-binary.tar.gz"]),
+        download.SOURCES["cifar-10"].members,
     )
-    assert done.returncode == 2
-    assert "t10k-images-idx3-ubyte.gz: damaged" in done.stderr
-    assert not out.exists()
+    download.download("cifar-10", folder)
+    assert datasets.load("cifar-10").images.shape == (4, 3, 32, 32)
+
+
+def test_a_data_set_that_nobody_knows_is_refused(call):
+    code, said = call("download", "minst")
+    assert code == 2
+    assert "Did you mean 'mnist'?" in said

@@ -12,12 +12,17 @@ from torch import nn
 from rlplastic.agents.modules import Leaky, Rational, SeededDropout, SpectralLinear
 from rlplastic.agents.networks import leaves
 from rlplastic.errors import UsageError
+from rlplastic.interventions import surgery
 from rlplastic.interventions.activations import LeakyReLU, RationalActivations
 from rlplastic.interventions.crelu import CReLU
 from rlplastic.interventions.dropout import Dropout
+from rlplastic.interventions.inject import PlasticityInjection
 from rlplastic.interventions.layernorm import LayerNorm
+from rlplastic.interventions.redo import renew
 from rlplastic.interventions.sam import SAM
+from rlplastic.interventions.simba import SimBa
 from rlplastic.interventions.spectralnorm import SpectralNormalisation
+from rlplastic.interventions.unitnorm import UnitNorm
 
 torch.set_num_threads(1)
 MAKES = pytest.mark.parametrize("make", [dqn, ppo])
@@ -185,3 +190,71 @@ def test_of_nature_cnn_the_512_features_are_divided():
     model = small_cnn(SpectralNormalisation())
     assert [m.out_features for m in kinds(model, SpectralLinear)] == [512, 512]
     assert [type(m) for m in leaves(model.q_net)][-1] is nn.Linear
+
+
+def simba_by_hand(modules, x):
+    """The formula, from the parameters in their order: in, then the blocks, then the norm."""
+    (w, b), *rest = [(m.weight, m.bias) for m in modules if hasattr(m, "weight")]
+
+    def norm(x, gain, bias):
+        spread = x.var(dim=1, unbiased=False, keepdim=True)
+        return (x - x.mean(dim=1, keepdim=True)) / (spread + 1e-5).sqrt() * gain + bias
+
+    x = x @ w.T + b
+    while len(rest) >= 3:
+        (gain, bias), (up, up_bias), (down, down_bias), *rest = rest
+        x = x + torch.relu(norm(x, gain, bias) @ up.T + up_bias) @ down.T + down_bias
+    (gain, bias), *top = rest
+    x = norm(x, gain, bias)
+    return x @ top[0][0].T + top[0][1] if top else x
+
+
+@MAKES
+def test_simba_is_its_formula_as_wide_as_the_first_hidden_layer(make):
+    model = make(SimBa(blocks=2, expansion=3), policy_kwargs={"net_arch": [24, 40, 8]})
+    x = torch.randn(7, 4)
+    policy = model.policy
+    if make is dqn:
+        nets = [policy.q_net.q_net, policy.q_net_target.q_net]
+    else:
+        nets = [policy.mlp_extractor.policy_net, policy.mlp_extractor.value_net]
+    for net in nets:
+        torch.testing.assert_close(net(x), simba_by_hand(leaves(net), x), rtol=1e-4, atol=1e-5)
+        widths = [len(m.weight) for m in leaves(net) if isinstance(m, nn.Linear)]
+        assert widths[:5] == [24, 72, 24, 72, 24]
+    for layer in model.layers("critic"):
+        for parameter in (layer.weights.weight, *(layer.norm.parameters() if layer.norm else ())):
+            assert policy.optimizer.state[parameter]["exp_avg"].any(), "it gets no gradient"
+
+
+def test_units_within_blocks_are_recycled_and_what_others_read_is_the_last_norm():
+    model = dqn(SimBa())
+    block = model.layers("critic")[3]
+    x = model.last_batch.observations
+    with torch.no_grad():  # a unit of the second block that is never positive
+        block.weights.weight[5] = 0
+        block.weights.bias[5] = -1.0
+    before = model.q_net(x)
+    units = torch.zeros(block.units, dtype=torch.bool)
+    units[5] = True
+    renew(model, [(block, units)], surgery.newborn_values(model, torch.Generator().manual_seed(1)))
+    assert block.weights.weight[5].any()
+    torch.testing.assert_close(model.q_net(x), before)
+    torch.testing.assert_close(model.q_net.q_net[-1](surgery.features(model, x)), before)
+
+
+@pytest.mark.parametrize("other", [LeakyReLU, LayerNorm, Dropout, UnitNorm, PlasticityInjection])
+def test_blocks_and_what_needs_plain_hidden_layers_are_refused(other):
+    for pair in ((SimBa(), other()), (other(), SimBa())):
+        with pytest.raises(UsageError, match="choose one"):
+            checked(*pair)
+
+
+def checked(*members):
+    model = dqn(*members, steps=0)
+    model.interventions.check(model)
+
+
+def test_blocks_need_hidden_layers():
+    with pytest.raises(UsageError, match="no hidden layers"):
+        dqn(SimBa(), policy_kwargs={"net_arch": []}, steps=0)

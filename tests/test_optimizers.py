@@ -7,7 +7,13 @@ import torch
 from test_agents import parameter_bytes
 from test_resets import dqn, ppo
 
+from rlplastic.errors import UsageError
+from rlplastic.interventions import Interventions
+from rlplastic.interventions.adaptive import AdaptiveReplayRatio
+from rlplastic.interventions.batch import LargeBatch, SmallBatch
+from rlplastic.interventions.l2 import WeightDecay
 from rlplastic.interventions.lrdecay import LearningRateDecay
+from rlplastic.interventions.optimizers import SGD, Adam, AdamW
 from rlplastic.interventions.redo import ReDo
 from rlplastic.interventions.upgd import UPGD
 
@@ -91,3 +97,106 @@ def test_the_step_size_falls_by_the_factor_at_each_shift(make):
     model.interventions.at_shift(model, 4)
     model.interventions.load_state_dict(state)
     assert model.lr_schedule(1) == pytest.approx(first * 0.125)
+
+
+@pytest.mark.parametrize("make", [dqn, ppo])
+@pytest.mark.parametrize(
+    ("member", "expected"),
+    [
+        (Adam(beta1=0.8, eps=1e-3), lambda p: torch.optim.Adam(p, betas=(0.8, 0.999), eps=1e-3)),
+        (AdamW(weight_decay=0.3), lambda p: torch.optim.AdamW(p, weight_decay=0.3)),
+        (SGD(momentum=0.5), lambda p: torch.optim.SGD(p, momentum=0.5)),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_a_preset_is_torchs_optimizer_with_the_agents_step_size(member, expected, make):
+    with_it, without = make(member), make(steps=0)
+    groups = with_it.policy.optimizer.param_groups
+    assert [group["lr"] for group in groups] == [with_it.lr_schedule(1)]
+    weights = without.scope("all")
+    optimizer = expected(weights)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.01
+    for group in groups:
+        group["lr"] = 0.01
+    with_it.policy.optimizer.state.clear()
+    ours = with_it.scope("all")
+    with torch.no_grad():
+        for a, b in zip(ours, weights, strict=True):
+            b.copy_(a)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        for a, b in zip(ours, weights, strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        with_it.policy.optimizer.step()
+        optimizer.step()
+    for a, b in zip(ours, weights, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_adam_is_what_dqn_has():
+    fused = {"optimizer_kwargs": {"fused": True}}  # as the presets
+    assert parameter_bytes(dqn(Adam())) == parameter_bytes(dqn(policy_kwargs=fused))
+
+
+def test_two_decays_are_refused():
+    with pytest.raises(UsageError, match="choose one"):
+        dqn(AdamW(), WeightDecay(), steps=0)
+
+
+def sizes(model):
+    """The number of transitions in the last minibatch."""
+    return len(model.last_batch.observations)
+
+
+def test_presets_change_the_size_of_a_minibatch_and_keep_rollouts_whole():
+    assert (sizes(dqn(SmallBatch())), sizes(dqn()), sizes(dqn(LargeBatch()))) == (8, 32, 128)
+    assert sizes(dqn(LargeBatch(factor=1000.0))) == 800  # the replay memory
+    assert (sizes(ppo(SmallBatch())), sizes(ppo()), sizes(ppo(LargeBatch()))) == (8, 32, 64)
+    assert ppo(SmallBatch()).num_updates == 4 * ppo().num_updates
+    odd = ppo(LargeBatch(factor=1.9), n_steps=48, batch_size=16)  # 30 does not divide 48
+    assert sizes(odd) == odd.batch_size == 24
+    assert parameter_bytes(ppo(LargeBatch(factor=1.0))) == parameter_bytes(ppo())
+
+
+@pytest.mark.parametrize(("make", "steps", "updates"), [(dqn, 300, 100), (ppo, 256, 24)])
+def test_updates_are_multiplied_once_the_share_of_active_units_has_settled(make, steps, updates):
+    plain = make(steps=steps)
+    assert plain.num_updates == updates
+    never = make(AdaptiveReplayRatio(every=6, window=3, gap=0.0, factor=3), steps=steps)
+    assert parameter_bytes(never) == parameter_bytes(plain)
+    assert not never.interventions.members[0].state["switched"]
+    at_six = make(AdaptiveReplayRatio(every=6, window=3, gap=1.0, factor=3), steps=steps)
+    assert at_six.interventions.members[0].state["switched"]
+    trainings = updates if make is dqn else updates // 6  # a training of PPO has six updates
+    alone = 6 if make is dqn else 1
+    each = 1 if make is dqn else 6
+    assert at_six.num_updates == each * (alone + 3 * (trainings - alone))
+
+
+def test_the_share_that_is_compared_is_the_mean_over_the_window(monkeypatch):
+    shares = iter([0.5, 0.9, 0.5, 0.4, 0.42, 0.46])
+    monkeypatch.setattr(AdaptiveReplayRatio, "active_share", staticmethod(lambda _: next(shares)))
+    adaptive = AdaptiveReplayRatio(every=4, window=2, gap=0.011)
+    model = dqn(steps=0)
+    model.interventions = Interventions([adaptive])
+    model.interventions.begin(model)
+    for model.num_updates in range(1, 9):
+        adaptive.after_update(model)
+        if model.num_updates == 4:
+            assert adaptive.state["before"] == pytest.approx(0.7)  # it was 0.5
+            assert not adaptive.state["switched"]
+            adaptive.state["before"] = 0.42
+    assert adaptive.state["before"] == pytest.approx(0.41)
+    assert adaptive.state["switched"]
+    assert list(shares) == [0.46]
+
+
+def test_the_share_of_active_units_is_the_probes():
+    from rlplastic.probes.units import active_fraction
+
+    model = dqn(steps=300)
+    expected = active_fraction(model, model.last_batch)
+    assert AdaptiveReplayRatio.active_share(model) == pytest.approx(expected)
+    assert 0.1 < expected < 0.9

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -328,3 +329,20 @@ def test_a_cell_that_another_process_runs_is_left_to_it(tmp_path: Path) -> None:
     thread.join(timeout=running.PATIENCE)
     assert done == [{cell.id: "done" for cell in cells[:2]}]
     assert mine.ends[cells[0].id] == ("done", "")
+
+
+def test_it_ends_when_another_process_finishes_the_last_cell(tmp_path: Path) -> None:
+    cells = [c for c in cells_of("tiny") if c.agent == "dqn"][:1]
+    pool.run_cells(cells, tmp_path / "whole", 1, Told())
+    mine, folder = Told(), tmp_path / "shared"
+    guard = locks.claim(folder, cells[0].id)
+    assert guard is not None
+    thread = threading.Thread(target=lambda: pool.run_cells(cells, folder, 1, mine), daemon=True)
+    thread.start()
+    running.until(lambda: mine.notes, "it has seen that the cell is claimed")
+    shutil.copytree(tmp_path / "whole" / cells[0].id, folder / cells[0].id)
+    locks.let_go(guard, finished=False)  # killed after its last word: the claim's file is left
+    thread.join(timeout=running.PATIENCE)
+    assert not thread.is_alive()
+    assert mine.ends == {cells[0].id: ("done", "by another process")}
+    assert not list((folder / ".locks").iterdir())

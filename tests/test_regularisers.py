@@ -235,9 +235,11 @@ def test_nap_keeps_the_norm_of_every_layers_weights():
             assert not torch.equal(a.weight, b.weight)
 
 
+@pytest.mark.parametrize("average", [True, False])
 @pytest.mark.parametrize("scope", ["actor", "critic"])
-def test_pfo_is_the_squared_change_of_the_last_hidden_pre_activations(scope):
-    model = ppo(ProximalFeatures(strength=2.0, scope=scope), steps=64)
+def test_pfo_is_the_squared_change_of_the_last_hidden_pre_activations(scope, average):
+    member = ProximalFeatures(strength=2.0, scope=scope, average=average)
+    model = ppo(member, steps=64)
     model.interventions.new_objective(model)
     value, _ = penalised(model)
     assert value == 0
@@ -246,9 +248,9 @@ def test_pfo_is_the_squared_change_of_the_last_hidden_pre_activations(scope):
         net = model.policy.mlp_extractor.value_net
     with torch.no_grad():
         net[2].bias.add_(0.1)
-    width = net[2].out_features
+    times = 1 if average else net[2].out_features
     value, gradients = penalised(model)
-    assert value == pytest.approx(2.0 * width * 0.01, rel=1e-4)
+    assert value == pytest.approx(2.0 * times * 0.01, rel=1e-4)
     touched = {
         id(p)
         for p, g in zip(model.scope("all"), gradients, strict=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer, RolloutBuffer
 
 from rlplastic.agents.replay import FrameReplay, replay_class
-from rlplastic.agents.rollout import ChannelsLastRollout
+from rlplastic.agents.rollout import Rollout
 
 GAMMA = 0.9
 ACTIONS = spaces.Discrete(5)
@@ -187,9 +187,9 @@ def test_channels_last_stacks_lie_in_memory_as_the_networks_want_them():
 
 def test_a_channels_last_rollout_draws_what_stable_baselines3_draws():
     drawn = []
-    for kind in (RolloutBuffer, ChannelsLastRollout):
+    for kind, kwargs in ((RolloutBuffer, {}), (Rollout, {"channels_last": True})):
         world = World(FRAMES, 2, 0)
-        rollout = kind(6, FRAMES, ACTIONS, "cpu", n_envs=2)
+        rollout = kind(6, FRAMES, ACTIONS, "cpu", n_envs=2, **kwargs)
         for _ in range(6):
             obs, _, actions, rewards, done, _ = world.step([0, 1])
             numbers = torch.as_tensor(rewards)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle  # noqa: TID251 - what an attacker would use
 import shutil
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -146,6 +147,23 @@ def test_a_huge_record_is_refused_without_being_read(
         file.truncate(reading.LARGEST_ROWS + 1)  # a sparse file
     record = next(r for r in reading.read(folder).records.values() if path.parent == folder / r.id)
     assert (record.status, record.reason) == ("damaged", "rows.jsonl is larger than 1024 MB")
+
+
+def test_huge_files_are_refused_or_read_in_part(folder: Path, tmp_path: Path) -> None:
+    suite = tmp_path / "Suite.toml"
+    cells = sorted(folder.glob("*/dqn/*/*"))
+    (cells[0] / "done.json").unlink()
+    huge = [cells[0] / name for name in ("timing.jsonl", "rows.jsonl", "done.json")]
+    for path in (suite, *huge, cells[1] / "header.json", cells[2] / "timing.jsonl"):
+        with path.open("ab") as file:
+            file.truncate(2**34)  # sixteen GB, none of them on the disk
+    tracemalloc.start()
+    with pytest.raises(UsageError, match=r"Suite\.toml: larger than 4 MB"):
+        load_suite(str(suite))
+    open_everything(folder)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200 * 2**20
 
 
 def test_a_link_in_place_of_a_folder_does_not_lead_outside(folder: Path) -> None:

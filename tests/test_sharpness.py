@@ -15,9 +15,11 @@ from rlplastic.agents.learner import Minibatch, update
 from rlplastic.agents.ppo import PPO
 from rlplastic.interventions import Interventions
 from rlplastic.interventions.asam import ASAM
+from rlplastic.interventions.esam import EfficientSAM
 from rlplastic.interventions.fsam import FriendlySAM
 from rlplastic.interventions.gnp import GNP
 from rlplastic.interventions.gsam import GSAM
+from rlplastic.interventions.init import L2Init
 from rlplastic.interventions.looksam import LookSAM
 from rlplastic.interventions.msam import MomentumSAM
 from rlplastic.interventions.none import Nothing
@@ -25,6 +27,9 @@ from rlplastic.interventions.sam import SAM
 
 torch.set_num_threads(1)
 FAMILY = [SAM, ASAM, GNP, GSAM, LookSAM, FriendlySAM, MomentumSAM]
+MAKES = pytest.mark.parametrize(
+    ("algorithm", "given", "steps"), [(DQN, DQN_SETTINGS, 300), (PPO, PPO_SETTINGS, 128)]
+)
 CURVATURE = torch.tensor([1.0, 10.0], dtype=torch.float64)
 
 
@@ -65,10 +70,8 @@ def test_e4_asam_scales_the_radius_by_the_weights():
     close(found, vector(2 + 4 / 116**0.5, 10 + 50 / 116**0.5))  # T g = (4, 10)
 
 
-@pytest.mark.parametrize("method", FAMILY)
-@pytest.mark.parametrize(
-    ("algorithm", "given", "steps"), [(DQN, DQN_SETTINGS, 300), (PPO, PPO_SETTINGS, 128)]
-)
+@pytest.mark.parametrize("method", [*FAMILY, EfficientSAM])
+@MAKES
 def test_e5_with_a_learning_rate_of_zero_the_weights_keep_their_bits(
     method, algorithm, given, steps
 ):
@@ -180,3 +183,101 @@ def test_the_radius_of_a_cycle_rises_along_half_a_cosine_and_starts_again():
     first = [sam.radius(n) for n in range(4)]
     assert first == pytest.approx([0.029289, 0.1, 0.170711, 0.2], abs=1e-6)
     assert [sam.radius(n) for n in range(4, 8)] == pytest.approx(first)
+
+
+@pytest.mark.parametrize("method", [m for m in FAMILY if m is not MomentumSAM])
+def test_every_radius_warms_up_and_cycles(method):
+    strength = "alpha" if method is GNP else "rho"
+    half = gradient(method(**{strength: 0.25}))
+    close(gradient(method(**{strength: 0.5}, warmup=2)), half)
+    close(gradient(method(**{strength: 0.5}, cycle=2)), half)
+
+
+def test_the_radius_of_momentum_sam_warms_up_and_cycles():
+    for schedule in ({"warmup": 4}, {"cycle": 4}):
+        learner = Quadratic(MomentumSAM(rho=0.5, **schedule))
+        learner.optimizer = torch.optim.Adam([learner.weight], lr=0.1)
+        update(learner, learner.losses())
+        w, m = learner.weight.detach().clone(), learner.optimizer.state[learner.weight]["exp_avg"]
+        expected = CURVATURE * (w - 0.25 * m / m.norm())  # half way, at the second of four
+        update(learner, learner.losses())
+        close(learner.weight.grad, expected)
+
+
+def new_gradient(model, seed=None):
+    """What the interventions of an agent leave in ``.grad`` for its last minibatch."""
+    if seed is not None:
+        model.interventions.members[0].generator.manual_seed(seed)
+    model.policy.optimizer.zero_grad()
+    model.interventions.gradient(model, model.losses(model.last_batch))
+    everything = model.scope("all")
+    return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in everything]
+
+
+@MAKES
+def test_efficient_sam_with_all_weights_and_samples_is_sam(algorithm, given, steps):
+    esam = EfficientSAM(rho=0.3, beta=1.0, gamma=1.0)
+    model = train(algorithm, steps=steps, **given, interventions=Interventions([esam]))
+    found = new_gradient(model)
+    model.interventions = Interventions([SAM(rho=0.3)])
+    for a, b in zip(found, new_gradient(model), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+@MAKES
+def test_efficient_sam_is_the_algorithm_written_out(algorithm, given, steps):
+    esam, anchor = EfficientSAM(rho=0.5, beta=0.6, gamma=0.25), L2Init(strength=0.1)
+    model = train(algorithm, steps=steps, **given, interventions=Interventions([esam, anchor]))
+    batch, weights, everything = model.last_batch, model.scope("critic"), model.scope("all")
+    start = [w.detach().clone() for w in weights]
+    found = new_gradient(model, seed=7)
+    assert all(torch.equal(w, s) for w, s in zip(weights, start, strict=True))
+    plain = Interventions()
+    model.interventions = plain
+
+    def loss(part):
+        """The critic's mean loss of some transitions, by the agent without interventions."""
+        taken = type(batch)(*(x if x is None else x[part] for x in batch))
+        return model.losses(taken)("critic")["critic"]
+
+    every = slice(None)
+    single = [[i] for i in range(len(batch.observations))]
+    drawn = torch.Generator().manual_seed(7)
+    g = torch.autograd.grad(loss(every) + anchor.penalty(model), weights)
+    before = torch.stack([loss(one).detach() for one in single])
+    length = torch.sqrt(sum((x**2).sum() for x in g))
+    terms = model.losses(batch)()
+    others = [term for name, term in terms.items() if name != "critic"]
+    expected = [torch.zeros_like(p) for p in everything]
+
+    def add(term):
+        for total, x in zip(
+            expected, torch.autograd.grad(term, everything, allow_unused=True), strict=True
+        ):
+            total.add_(0 if x is None else x)
+
+    if others:
+        add(sum(others))
+    with torch.no_grad():
+        for w, x in zip(weights, g, strict=True):
+            mask = torch.rand(w.shape, generator=drawn) < 0.6
+            w += 0.5 / 0.6 * x / length * mask
+    rises = torch.stack([loss(one).detach() for one in single]) - before
+    chosen = rises.sort(descending=True).indices[: len(rises) // 4].tolist()
+    add(loss(chosen) + anchor.penalty(model))
+    with torch.no_grad():
+        for w, s in zip(weights, start, strict=True):
+            w.copy_(s)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+@MAKES
+def test_efficient_sam_without_radius_learns_from_all_samples(algorithm, given, steps):
+    model = train(
+        algorithm, steps=steps, **given, interventions=Interventions([EfficientSAM(rho=0.0)])
+    )
+    found = new_gradient(model)
+    model.interventions = Interventions()
+    for a, b in zip(found, new_gradient(model), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -36,10 +37,10 @@ def stream_of(shifts=(), base=None, period=800, phases=2, copies=16, seed=3, wor
     )
 
 
-def learner(stream, name="mlp", reg="none", seed=0, **settings):
+def learner(stream, name="mlp", reg="none", seed=0, interventions=None, **settings):
     members = [options.build("intervention", s, "test") for s in options.parse_reg(reg)]
     config = registry.load("agent", name)(**settings)
-    interventions = Interventions(members, name)
+    interventions = interventions or Interventions(members, name)
     agent = config.build(
         stream, seed=seed, interventions=interventions, device="cpu", horizon=10_000
     )
@@ -135,6 +136,16 @@ def test_labels_are_renamed_by_one_permutation_of_the_classes():
     assert sorted(order) == list(range(10))
 
 
+def test_labels_move_on_by_one_class_in_each_world():
+    plain = shown(stream_of([{"name": "turn-labels"}], worlds=(0,)), 40)
+    for world in (1, 7):
+        images, moved = shown(stream_of([{"name": "turn-labels"}], worlds=(world,)), 40)
+        assert images.tobytes() == plain[0].tobytes()
+        assert moved.tolist() == ((plain[1] + world) % 10).tolist()
+    with pytest.raises(UsageError, match="10 worlds"):
+        stream_of([{"name": "turn-labels"}], phases=11, period=80)
+
+
 @pytest.mark.parametrize("share", [0.01, 0.5, 1.0])
 def test_each_world_has_a_share_of_the_labels_drawn_anew(share):
     def labels(world):
@@ -183,6 +194,53 @@ def test_more_examples_are_shown_in_each_world_and_the_first_stay():
         )
     with pytest.raises(UsageError, match="17 worlds"):
         stream_of([{"name": "chunks"}], base, phases=18, period=80)
+
+
+SPIRALS = {"name": "Spirals"}
+
+
+def test_spirals_turn_around_each_other_and_a_step_shows_all_points():
+    stream = stream_of(base={**SPIRALS, "noise": 0.0}, copies=300, period=30_000)
+    points, answers = shown(stream, 2)
+    expected = []
+    for spiral in range(3):
+        for i in range(100):
+            radius = i / 99
+            angle = 2 * math.pi * (spiral / 3 + 2 * radius)
+            expected.append((radius * math.cos(angle), radius * math.sin(angle), spiral))
+    for step in range(2):
+        rows = [(*p, y) for p, y in zip(points[step].tolist(), answers[step], strict=True)]
+        for found, wanted in zip(sorted(rows), sorted(expected), strict=True):
+            assert found == pytest.approx(wanted, abs=1e-6)
+    noisy, clean = (
+        options.build("environment", {**SPIRALS, "noise": noise}, "test").points_of(0).images
+        for noise in (0.2, 0.0)
+    )
+    radius = np.hypot(*clean.T)
+    np.testing.assert_allclose(np.hypot(*noisy.T), radius, atol=1e-6)
+    angle = np.angle((noisy @ [1, 1j]) / np.where(radius > 0, clean @ [1, 1j], 1))[radius > 0]
+    assert angle.std() == pytest.approx(0.2, rel=0.15)
+
+
+def test_other_points_are_shown_in_each_world_and_the_first_come_back():
+    def points(world):
+        stream = stream_of(
+            [{"name": "points"}], SPIRALS, 300, copies=300, worlds=(world, world + 1)
+        )
+        return known(*(x[0] for x in shown(stream, 1)))
+
+    assert points(0) == known(
+        *(x[0] for x in shown(stream_of(base=SPIRALS, copies=300, period=300), 1))
+    )
+    assert points(2) == points(2)
+    assert len({image for world in range(3) for image, _ in points(world)}) > 890
+    there = stream_of([{"name": "points"}], SPIRALS, 300, copies=300, worlds=(2, 0))
+    there.reset()
+    there.step(np.zeros(300, dtype=int))
+    assert there.phase == 1
+    assert known(there.base._images, there.base._labels) == points(0)
+    with pytest.raises(UsageError, match="points of spirals"):
+        stream_of([{"name": "points"}])
 
 
 BITS = {"name": "Bits"}
@@ -294,6 +352,45 @@ def test_without_an_intervention_it_is_a_plain_torch_loop(optimizer):
     assert agent.num_updates == 100
     accuracy = np.array(right).reshape(4, LIMIT, 16).sum(axis=1) * (100 / LIMIT)
     assert [e.task_return for e in episodes] == accuracy.ravel().tolist()
+
+
+def test_a_dynamical_loss_weighs_the_classes_in_turn():
+    """Γ of arXiv 2102.03793, written out: class 0, then class 1, ... rises to A and falls again."""
+    stream = stream_of(base=SPIRALS, copies=300, period=300_000)
+    agent = learner(stream, reg="dynamical:amplitude=7:period=4", hidden=(8,), learning_rate=0.5)
+    images, answers = shown(stream_of(base=SPIRALS, copies=300, period=300_000), 10)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 3))
+    assert weights(agent) == [p.detach().numpy().tobytes() for p in net.parameters()]
+    agent.learn(3000)
+    step = torch.optim.SGD(net.parameters(), lr=0.5)
+    heights = [1, 4, 7, 4]
+    for t in range(10):
+        gamma = [1.0, 1.0, 1.0]
+        gamma[t // 4] = heights[t % 4]
+        gamma = [3 * g / sum(gamma) for g in gamma]
+        logits = net(torch.as_tensor(images[t])).log_softmax(dim=1)
+        counts = torch.tensor(gamma)[answers[t]]
+        loss = -(counts * logits[range(300), answers[t]]).sum() / 300
+        step.zero_grad()
+        loss.backward()
+        step.step()
+    for ours, theirs in zip(agent.policy.parameters(), net.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_the_step_size_falls_at_each_shift_and_is_the_agents_own_before():
+    def rate(agent):
+        return agent.policy.optimizer.param_groups[0]["lr"]
+
+    agent = learner(stream_of(), reg="lrdecay-at-shift:factor=0.5", learning_rate=0.08)
+    found = [rate(agent)]
+    for phase in (1, 2):
+        agent._last_obs = agent.get_env().reset()
+        agent.at_shift(phase, "clear")
+        found.append(rate(agent))
+    assert found == [0.08, 0.04, 0.02]
+    assert rate(learner(stream_of(), reg="upgd", optimizer="adam", learning_rate=0.08)) == 0.08
 
 
 def test_the_first_phase_of_a_life_is_that_of_a_life_of_one_phase():

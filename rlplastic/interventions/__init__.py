@@ -21,6 +21,7 @@ whose fields are its hyper-parameters, any of the hooks::
 ``rebuild``          after construction, before the optimizer: layers, activations, normalisation
 ``begin``            a life begins: remember the initial weights, keep statistics
 ``check``            refuse an agent it cannot work on, before anything is written
+``repeats``          how many updates or passes a training has
 ``minibatch``        what is learnt from, changed
 ``weights``          how much each transition counts in the critic's loss
 ``penalty``          a tensor added to the critic's term
@@ -116,6 +117,12 @@ class Interventions:
     def wraps(self) -> bool:
         """True if a member changes the environment as the agent sees it."""
         return any(overrides(member, "wrap") for member in self.members)
+
+    def repeats(self, agent: Learner, count: int) -> int:
+        """The updates or passes of a training after every member's changes, in order."""
+        for member in self.members:
+            count = member.repeats(agent, count)
+        return count
 
     def minibatch(self, agent: Learner, batch: Any) -> Any:
         """The minibatch after every member's changes, in order."""

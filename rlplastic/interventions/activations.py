@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class LeakyReLU(Intervention):
     """Leaky ReLUs in every hidden layer, those of convolutions too, so that no unit can die.
 
-    max(x, a x). The agents' option ``activation`` does the same for the layers after the features,
-    with a slope of 0.01.
+    max(x, a x), as in arXiv 2405.16642. The agents' option ``activation`` does the same for the
+    layers after the features, with a slope of 0.01.
 
     Attributes:
         slope: a for negative x (0.1: the base networks of TRAC and C-CHAIN, as read in their code).

@@ -14,6 +14,7 @@ from rlplastic.interventions import Learner, Losses, total
 Gradients = list[Tensor | None]
 Step = Callable[[list[Parameter], list[Tensor]], Sequence[Tensor]]
 Combine = Callable[[Gradients, Gradients, list[Parameter]], Gradients]
+Look = Callable[[Tensor], Tensor]
 
 
 def radius(rho: float, num_updates: int, warmup: int = 0, cycle: int = 0) -> float:
@@ -54,6 +55,7 @@ def two_passes(
     scope: str,
     step: Step,
     combine: Combine = lambda first, second, reached: second,
+    look: Look = lambda term: term,
 ) -> dict[str, Tensor]:
     """Leave in ``.grad`` what `combine` makes of the critic's gradients at w and at w + ε.
 
@@ -67,13 +69,13 @@ def two_passes(
         step: From those that the critic's term reaches, and its gradient at w, to ε.
         combine: From both gradients over `reached`, where None means that the term does not
             reach the parameter, to the one that is used.
+        look: From the critic's term, at w and then at w + ε, to what is differentiated there.
     """
     terms = losses()
+    here = look(terms["critic"])
     others = {name: term for name, term in terms.items() if name != "critic"}
     reached = agent.scope("all")
-    first = torch.autograd.grad(
-        terms["critic"], reached, retain_graph=bool(others), allow_unused=True
-    )
+    first = torch.autograd.grad(here, reached, retain_graph=bool(others), allow_unused=True)
     if others:
         total(others).backward()  # type: ignore[no-untyped-call]
     place = {id(parameter): g for parameter, g in zip(reached, first, strict=True)}
@@ -84,7 +86,7 @@ def two_passes(
         places: list[Tensor] = [*moving]
         torch._foreach_add_(places, list[Tensor](step(moving, gradients)))
     try:
-        there = losses("critic")["critic"]
+        there = look(losses("critic")["critic"])
         second = torch.autograd.grad(there, reached, allow_unused=True)
     finally:
         with torch.no_grad():

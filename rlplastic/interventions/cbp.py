@@ -27,12 +27,13 @@ class ContinualBackprop(Intervention):
     Each layer renews ρ times its units older than m, lowest utility first; fractions add up. A
     renewed unit's mean effect f w_out moves into the next layer's bias, its outgoing weights are
     zero and its incoming ones drawn anew, as are the optimizer's moments of both and the target
-    network's copies. One forward pass more at each update.
+    network's copies. One forward pass more at each update. In the paper's code f is emptied before
+    it is moved, so that nothing moves; here it is as in the paper.
 
     Attributes:
         rate: ρ (1e-4: PPO on Ant).
         maturity: m, in updates (10,000: PPO on Ant; 100 on MNIST).
-        decay: η (0.99).
+        decay: η (0.99: the paper's code, shibhansh/loss-of-plasticity).
         scope: Whose hidden layers.
     """
 

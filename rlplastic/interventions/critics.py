@@ -14,7 +14,10 @@ from rlplastic.registry import intervention
 @intervention("mse")
 @dataclass(frozen=True, kw_only=True)
 class SquaredError(Intervention):
-    """Train the critic with the squared error, which is PPO's own loss (`agent.critic = "mse"`)."""
+    """Train the critic with the squared error, which is PPO's own loss.
+
+    `agent.critic = "mse"`: the mean of (v - target)² (arXiv 1707.06347, Eq. 9).
+    """
 
     agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo")
 
@@ -28,7 +31,8 @@ class SquaredError(Intervention):
 class HuberLoss(Intervention):
     """Train the critic with the Huber loss, linear beyond 1, which is DQN's own.
 
-    `agent.critic = "huber"`; it bounds the gradient of large errors.
+    `agent.critic = "huber"`: with e the error, the mean of e² / 2 where |e| < 1, else |e| - 1/2. It
+    bounds the gradient of large errors, as the clipped errors of Mnih et al., Nature 2015, are.
     """
 
     agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo")

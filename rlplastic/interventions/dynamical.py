@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 class DynamicalLoss(Intervention):
     """Weigh the critic's errors by action, and let the weights oscillate, one action at a time.
 
-    With C actions and t updates (arXiv 2102.03793 and 2410.10690, of classes; that an agent's
-    classes are the actions of its transitions is ours)::
+    With C classes and t updates (arXiv 2102.03793 and 2410.10690; that the classes of an agent that
+    acts are the actions of its transitions is ours)::
 
         Γ_c = 1 + (A - 1) (1 - |2 τ / T - 1|)   for c = ⌊t / T⌋ mod C, τ = t mod T;   else Γ_c = 1
-        the loss of a transition with action c is multiplied by C Γ_c / Σ Γ
+        the loss of an example of class c is multiplied by C Γ_c / Σ Γ
 
     So a weight rises from 1 to A and falls again over T updates, then the next one does. It can
     also serve as a mild and periodic non-stationarity of the loss itself.
@@ -34,7 +34,7 @@ class DynamicalLoss(Intervention):
         period: T, in updates (5,000: miguel-rg/dynamical-loss-functions).
     """
 
-    agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo")
+    agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo", "mlp", "cnn")
 
     amplitude: Annotated[float, Ge(1)] = 70.0
     period: Annotated[int, Ge(2)] = 5_000

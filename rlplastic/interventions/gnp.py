@@ -33,14 +33,18 @@ class GNP(Intervention):
         alpha: α = λ / r (0.8: zhaoyang-0204/gnp).
         scope: Parameters over which the norm of the gradient is taken.
         warmup: Updates over which α rises linearly from 0 (arXiv 2406.09723); 0: none.
+        cycle: Updates of a cosine cycle in which α rises from 0 and starts again
+            (arXiv 2006.08403); 0: none.
     """
 
     cost: ClassVar[float] = 2.0
+    later: ClassVar[tuple[str, ...]] = ("cycle",)
 
     r: Annotated[float, Gt(0)] = 0.05
     alpha: Annotated[float, Ge(0), Le(1)] = 0.8
     scope: Literal["critic", "head", "backbone"] = "critic"
     warmup: Annotated[int, Ge(0)] = 0
+    cycle: Annotated[int, Ge(0)] = 0
 
     def check(self, agent: Learner) -> None:
         """The scope must have parameters."""
@@ -50,7 +54,7 @@ class GNP(Intervention):
         """The interpolated gradient of the critic, plus the other terms' at w."""
         from rlplastic.interventions import ascent
 
-        alpha = ascent.radius(self.alpha, agent.num_updates, self.warmup)
+        alpha = ascent.radius(self.alpha, agent.num_updates, self.warmup, self.cycle)
 
         def combine(first: Gradients, second: Gradients, _: list[Parameter]) -> Gradients:
             return [

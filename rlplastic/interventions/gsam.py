@@ -34,14 +34,18 @@ class GSAM(Intervention):
         alpha: Weight of the orthogonal part: 0.4 (juntang-zhuang/GSAM), 0.05 to 0.1 for ViTs.
         scope: Parameters that are perturbed.
         warmup: Updates over which ρ rises linearly from 0; 0: none.
+        cycle: Updates of a cosine cycle in which ρ rises from 0 and starts again
+            (arXiv 2006.08403); 0: none.
     """
 
     cost: ClassVar[float] = 2.0
+    later: ClassVar[tuple[str, ...]] = ("cycle",)
 
     rho: Annotated[float, Ge(0)] = 0.05
     alpha: Annotated[float, Ge(0)] = 0.4
     scope: Literal["critic", "head", "backbone"] = "critic"
     warmup: Annotated[int, Ge(0)] = 0
+    cycle: Annotated[int, Ge(0)] = 0
 
     def check(self, agent: Learner) -> None:
         """The scope must have parameters."""
@@ -64,5 +68,5 @@ class GSAM(Intervention):
                 for a, b in zip(first, second, strict=True)
             ]
 
-        rho = ascent.radius(self.rho, agent.num_updates, self.warmup)
+        rho = ascent.radius(self.rho, agent.num_updates, self.warmup, self.cycle)
         return ascent.two_passes(agent, losses, self.scope, ascent.along_gradient(rho), combine)

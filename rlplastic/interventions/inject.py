@@ -87,10 +87,12 @@ class _Injection(Intervention):
     scope: Literal["critic", "actor", "all"]
 
     def check(self, agent: Learner) -> None:
-        """The scope must have hidden units."""
+        """The scope must have hidden units, the last of them in a layer."""
+        from rlplastic.agents.networks import refuse_residual
         from rlplastic.interventions.redo import refuse_no_units
 
         refuse_no_units(self, agent, self.scope)
+        refuse_residual(agent.policy)
 
     def begin(self, agent: Learner) -> None:
         """Look at what passes through the heads; nothing changes yet."""

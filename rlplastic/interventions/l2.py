@@ -58,7 +58,7 @@ class WeightDecay(Intervention):
     scope: Literal["critic", "head", "backbone", "actor", "all"] = "all"
 
     def check(self, agent: Learner) -> None:
-        """The scope must have parameters, and the optimizer must be Adam."""
+        """The scope must have parameters, and the optimizer must be an Adam without a decay."""
         import torch
 
         agent.scope(self.scope)
@@ -68,6 +68,8 @@ class WeightDecay(Intervention):
     def begin(self, agent: Learner) -> None:
         """Put the scope into a group of its own, which decays."""
         optimizer = agent.policy.optimizer
+        if any(group.get("weight_decay") for group in optimizer.param_groups):
+            raise UsageError("--reg wd: this optimizer has a weight decay of its own; choose one")
         wanted = {id(parameter) for parameter in agent.scope(self.scope)}
         groups = []
         for group in optimizer.param_groups:

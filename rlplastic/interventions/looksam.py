@@ -33,16 +33,22 @@ class LookSAM(Intervention):
         rho: Radius (0.05: SAM's; `pytorch-optimizer` has 0.1).
         alpha: Weight of what is reused: 0.2 with k = 5 (MarlonBecker/MSAM), 0.7 with k = 10
             (`pytorch-optimizer`).
-        every: k.
+        every: k (5: MarlonBecker/MSAM).
         scope: Parameters that are perturbed.
+        warmup: Updates over which ρ rises linearly from 0 (arXiv 2406.09723); 0: none.
+        cycle: Updates of a cosine cycle in which ρ rises from 0 and starts again
+            (arXiv 2006.08403); 0: none.
     """
 
     cost: ClassVar[float] = 2.0
+    later: ClassVar[tuple[str, ...]] = ("warmup", "cycle")
 
     rho: Annotated[float, Ge(0)] = 0.05
     alpha: Annotated[float, Ge(0)] = 0.2
     every: Annotated[int, Ge(1)] = 5
     scope: Literal["critic", "head", "backbone"] = "critic"
+    warmup: Annotated[int, Ge(0)] = 0
+    cycle: Annotated[int, Ge(0)] = 0
 
     def check(self, agent: Learner) -> None:
         """The scope must have parameters."""
@@ -55,7 +61,8 @@ class LookSAM(Intervention):
         from rlplastic.interventions import ascent
 
         if agent.num_updates % self.every == 0:
-            step = ascent.along_gradient(self.rho)
+            rho = ascent.radius(self.rho, agent.num_updates, self.warmup, self.cycle)
+            step = ascent.along_gradient(rho)
             return ascent.two_passes(agent, losses, self.scope, step, self._keep(agent))
         terms = losses()
         weights = agent.scope(self.scope)

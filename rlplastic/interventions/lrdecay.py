@@ -24,7 +24,7 @@ class LearningRateDecay(Intervention):
     """
 
     oracle: ClassVar[bool] = True
-    agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo")
+    agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo", "mlp", "cnn")
 
     factor: Annotated[float, Gt(0), Le(1)] = 0.8
 

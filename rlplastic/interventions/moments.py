@@ -56,8 +56,8 @@ class MatchedBetas(Intervention):
     non-stationary Ant; the mechanism is in arXiv 2303.01486.
 
     Attributes:
-        beta1: Decay of the first moment.
-        beta2: Decay of the second moment.
+        beta1: Decay of the first moment (0.99: Dohare et al.; 0.9 for both in arXiv 2412.07224).
+        beta2: Decay of the second moment (as the first).
     """
 
     beta1: Annotated[float, Ge(0), Lt(1)] = 0.99

@@ -30,12 +30,18 @@ class MomentumSAM(Intervention):
         rho: Radius; ours: twice SAM's. The paper's code has 3 for SGD and 1 for AdamW, on networks
             with norms ten times those of a critic's.
         scope: Parameters that are perturbed.
+        warmup: Updates over which ρ rises linearly from 0 (arXiv 2406.09723); 0: none.
+        cycle: Updates of a cosine cycle in which ρ rises from 0 and starts again
+            (arXiv 2006.08403); 0: none.
     """
 
     cost: ClassVar[float] = 1.0
+    later: ClassVar[tuple[str, ...]] = ("warmup", "cycle")
 
     rho: Annotated[float, Ge(0)] = 0.1
     scope: Literal["critic", "head", "backbone"] = "critic"
+    warmup: Annotated[int, Ge(0)] = 0
+    cycle: Annotated[int, Ge(0)] = 0
 
     def check(self, agent: Learner) -> None:
         """The scope must have parameters."""
@@ -58,10 +64,11 @@ class MomentumSAM(Intervention):
             if momentum is not None:
                 pairs.append((weight, momentum))
         before = [weight.detach().clone() for weight, _ in pairs]
+        rho = ascent.radius(self.rho, agent.num_updates, self.warmup, self.cycle)
         if pairs:
             with torch.no_grad():
                 moments = [momentum for _, momentum in pairs]
-                steps = torch._foreach_mul(moments, -self.rho / (ascent.norm(moments) + 1e-12))
+                steps = torch._foreach_mul(moments, -rho / (ascent.norm(moments) + 1e-12))
                 torch._foreach_add_([weight for weight, _ in pairs], steps)
         try:
             losses("critic")["critic"].backward()  # type: ignore[no-untyped-call]

@@ -23,8 +23,10 @@ class Parseval(Intervention):
     alone. The paper also adds diagonal layers and input scaling, which are not part of this.
 
     Attributes:
-        strength: λ: 1e-3 (gridworlds, MetaWorld), 1e-4 (CARL).
-        scale: s, the squared length of a row.
+        strength: λ: 1e-3 (gridworlds, MetaWorld), 1e-4 (CARL). The paper's code
+            (wechu/parseval_reg) multiplies it by (64 / width)².
+        scale: s, the squared length of a row (ours: 1, which keeps lengths; the paper's code has 2,
+            the squared gain of PPO's orthogonal initialisation, at which the penalty begins at 0).
         scope: Whose hidden layers.
     """
 

@@ -32,7 +32,7 @@ class Reset(Intervention):
     layer of SPR every 2e4 environment steps, PLASTIC (arXiv 2306.10711) every 4e4 updates on Atari.
 
     Attributes:
-        every: N, in updates of the agent's life.
+        every: N, in updates of the agent's life (20,000: the paper's number, of steps).
         scope: What is drawn anew: ``head`` is the last value layer, ``actor`` the whole policy.
     """
 

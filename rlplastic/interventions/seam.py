@@ -115,6 +115,10 @@ class Intervention:
         """How much each transition of a minibatch counts in the critic's loss: ``[batch]``."""
         return None
 
+    def repeats(self, agent: Learner, count: int) -> int:
+        """How many updates DQN makes at a training, or passes PPO, instead of `count`."""
+        return count
+
     def before_update(self, agent: Learner) -> None:
         """An update is about to be made: nothing has been computed yet."""
 

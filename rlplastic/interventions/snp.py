@@ -66,7 +66,7 @@ class ShrinkAndPerturbAtShift(Intervention):
     As ``snp``, at the moments of Juliani & Ash (arXiv 2405.19153), who use 0.5.
 
     Attributes:
-        shrink: α of θ ← α θ + (1 - α) ψ.
+        shrink: α of θ ← α θ + (1 - α) ψ (0.5: arXiv 2405.19153).
         scope: Parameters that are moved.
     """
 

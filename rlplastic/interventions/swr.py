@@ -17,7 +17,7 @@ class SoftWeightRescaling(Intervention):
     """Pull the norm of each layer's weights towards the initial one, after each update.
 
     W ← W (λ ‖W₀‖ + (1 - λ) ‖W‖) / ‖W‖ for the weights of every layer of the scope, not its biases
-    (soft weight rescaling, as re-implemented elsewhere; the paper's own code was not seen). λ = 1
+    (arXiv 2507.04683, as re-implemented elsewhere; the paper's own code was not seen). λ = 1
     holds the norms, as ``nap`` does, without its layer norms.
 
     Attributes:

@@ -50,6 +50,7 @@ class Study:
         self.curves = cache(self._curves)
         self.random_level = cache(self._random_level)
         self.score = cache(self._score)
+        self.cost = cache(self._cost)
 
     @cached_property
     def metrics(self) -> Mapping[str, registry.Entry]:
@@ -104,7 +105,7 @@ class Study:
             cost=self.cost(agent, reg),
         )
 
-    def cost(self, agent: str, reg: str) -> float:
+    def _cost(self, agent: str, reg: str) -> float:
         """Gradient evaluations per update of an arm relative to ``none``; NaN if not known.
 
         Parts of a composition multiply: at most one of them may say how gradients are made.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 
 import gymnasium
 import numpy as np
@@ -25,6 +26,7 @@ HOOKS = (
     "critic",
     "rebuild",
     "begin",
+    "repeats",
     "minibatch",
     "weights",
     "before_update",
@@ -186,9 +188,13 @@ def test_its_state_makes_the_round_trip(entry, agent):
     assert json.loads(json.dumps(numbers)) == numbers
 
 
+SOURCE = re.compile(r"arXiv \d{4}\.\d{4,5}|Nature 20\d\d|stable-baselines3's `|as ``")
+
+
 @pytest.mark.parametrize("entry", registry.entries("intervention").values(), ids=lambda e: e.name)
 def test_its_page_says_what_it_is(entry):
     assert entry.summary.endswith(".")
+    assert entry.name == "none" or SOURCE.search(entry.doc), f"{entry.name} names no source"
     for field in entry.fields:
         assert field.default, f"{entry.name}: option {field.name} has no default"
         assert f"{field.name}:" in entry.doc, f"{entry.name}: option {field.name} is not documented"
@@ -218,12 +224,21 @@ def test_the_two_that_each_make_the_gradient_are_in_the_pairs_and_refused():
 NEED_ADAM = {"adamrel", "betas", "wd"}
 
 
+NO_BLOCKS = {  # change the hidden layers, or need the last of them
+    *("crelu", "dropout", "fourier", "inject", "inject-at-shift", "layernorm", "leaky", "nap"),
+    *("pfo", "rational", "spectralnorm", "unitnorm"),
+}
+
+
 def exclude_each_other(one, two):
     """Both make the gradient, bring an optimizer, or replace the activations; or one needs Adam."""
     replace = {one.name, two.name} <= {"crelu", "fourier", "leaky", "rational"}
-    without_adam = "upgd" in (one.name, two.name) and {one.name, two.name} & NEED_ADAM
+    names = {one.name, two.name}
+    without_adam = names & {"sgd", "upgd"} and names & NEED_ADAM
+    blocks = "simba" in names and bool(names & NO_BLOCKS)
+    decay_twice = names == {"adamw", "wd"}
     shared = {"gradient", "optimizer", "critic"} & slots(one) & slots(two)
-    return replace or bool(without_adam) or bool(shared)
+    return replace or bool(without_adam) or bool(shared) or decay_twice or blocks
 
 
 @pytest.mark.parametrize(("one", "two", "agent"), PAIRS)

@@ -22,6 +22,7 @@ EAGER = {  # so that what acts now and then has acted, and is about to act, at t
     "threshold": 3,
     "least": 2,
     "refresh": 40,
+    "gap": 1.0,
 }
 
 

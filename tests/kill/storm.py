@@ -20,20 +20,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import numpy as np
 import running
 import short_cells
 import torch
-import torch._dynamo  # or each process spends most of its life importing it
-from scipy.stats import theilslopes
+from damage import bits, cuts
+from long_lives import checkpoint_share, soak
 from short_cells import Outcome, cell_of
+from tally import Tally, ended, forked, litter, whole
 
 from rlplastic import provenance, store
 from rlplastic.cell import Cell
@@ -64,56 +64,6 @@ CARTPOLE = "Control-Shifted/CartPole-observation"
 MINATAR = "MinAtar-Shifted/MinAtarBreakout-observation"
 ATARI = "Atari-Shifted/SpaceInvaders-observation"
 SYSTEM_CALLS = ("fsync", "replace", "unlink", "truncate", "mkdir", "rmdir", "chmod")
-
-
-@dataclass
-class Tally:
-    """What a part of the storm has shown."""
-
-    claim: str
-    trials: int = 0
-    failures: int = 0
-    note: str = ""
-
-    def count(self, good: bool, what: str = "") -> None:
-        """One more trial."""
-        self.trials += 1
-        self.failures += not good
-        if not good:
-            print(f"FAILED: {self.claim}: {what}", file=sys.stderr, flush=True)
-
-
-def forked(work: Callable[[], object]) -> int:
-    """Start work in a process of its own, which has imported everything."""
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid:
-        return pid
-    os.setpgid(0, 0)
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        work()
-        os._exit(0)
-    finally:
-        os._exit(1)
-
-
-def ended(pid: int) -> int:
-    """The exit code of a forked process; that of a signal is negative."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def whole(cell: Cell, path: Path) -> tuple[Outcome, float]:
-    """An undisturbed run, and how long it took."""
-    begin = time.monotonic()
-    assert ended(forked(lambda: short_cells.run(cell, path))) == 0
-    return short_cells.outcome(path), time.monotonic() - begin
-
-
-def litter(path: Path) -> list[str]:
-    """Files that a finished cell should not have."""
-    kept = {"header.json", "rows.jsonl", "timing.jsonl", "tensorboard", "done.json"}
-    return sorted(file.name for file in path.iterdir() if file.name not in kept)
 
 
 # -- A1, B7: killed at random moments -------------------------------------------------------------
@@ -209,14 +159,14 @@ def calls(kinds: dict[str, Callable[[], Cell]], every: int) -> Tally:
     return tally
 
 
-# -- A1, C1, C3, H1, H2: whole benches -------------------------------------------------------------
+# -- A1, C1, C2, C3, H1, H2: whole benches --------------------------------------------------------
 
 
-def bench(folder: Path, *more: str, env: str = f"{running.TINY}/*") -> subprocess.Popen[bytes]:
+def bench(folder: Path, env: str = f"{running.TINY}/Cue-observation") -> subprocess.Popen[bytes]:
     """The command line, in a session of its own."""
     words = ["bench", "--env", env, "--budget", "tiny", "--agent", "dqn,ppo", "--reg", "sam"]
     return subprocess.Popen(
-        running.command(*words, "--out", str(folder), "--quiet", *more),
+        running.command(*words, "--out", str(folder), "--quiet"),
         env=running.environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -225,50 +175,71 @@ def bench(folder: Path, *more: str, env: str = f"{running.TINY}/*") -> subproces
     )
 
 
-def benches(trials: int, seed: int) -> list[Tally]:
-    """Benches that are stopped by signals, and two on one folder of which one is killed."""
+def undisturbed(folder: Path) -> tuple[dict[str, bytes], float]:
+    """The records of a bench, and how long it took."""
+    begin = time.monotonic()
+    assert bench(folder).wait() == 0
+    return running.rows(folder), time.monotonic() - begin
+
+
+SIGNALS = ((signal.SIGKILL,), (signal.SIGINT,), (signal.SIGTERM,), (signal.SIGTERM, signal.SIGINT))
+LEAVES = (5.0, 1.0)  # seconds after the first signal, and after a second
+
+
+def signals(trials: int, seed: int) -> list[Tally]:
+    """A bench that is stopped four times at random moments, and then let to its end."""
     stops = Tally("C1, C3: Ctrl-C or SIGTERM: 130 or 143 within 5 s, no process left")
-    same = Tally("A1: a bench killed again and again: every record the same")
-    shared = Tally("H1, H2: two benches on one folder, one killed: each cell once, none lost")
+    twice = Tally("C2: a second one: gone within 1 s, no process left")
+    same = Tally("A1: a bench stopped again and again: every record the same")
+    slowest = {1: 0.0, 2: 0.0}
     rng = random.Random(seed)  # noqa: S311
-    slowest = 0.0
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        begin = time.monotonic()
-        assert bench(folder / "whole").wait() == 0
-        seconds = time.monotonic() - begin
-        right = running.rows(folder / "whole")
+        right, seconds = undisturbed(Path(temporary) / "whole")
         for trial in range(trials):
-            path = folder / f"cut{trial}"
-            for signum, code in (
-                (signal.SIGKILL, -9),
-                (signal.SIGINT, 130),
-                (signal.SIGTERM, 143),
-            ):
+            path = Path(temporary) / f"cut{trial}"
+            for sent in SIGNALS:
                 process = bench(path)
                 time.sleep(rng.uniform(1.0, seconds))  # Python itself answers before
-                if process.poll() is None:
-                    asked = time.monotonic()
+                if process.poll() is not None:
+                    continue
+                for number, signum in enumerate(sent):
+                    time.sleep(0.05 * number)
                     process.send_signal(signum)
-                    stopped = process.wait()
-                    while running.session(process.pid) and time.monotonic() < asked + 5:
-                        time.sleep(0.02)
-                    took = time.monotonic() - asked
-                    slowest = max(slowest, took)
-                    left = running.session(process.pid)
-                    stops.count(stopped in (code, 0) and not left, f"{signum}: {stopped}, {left}")
+                asked, limit = time.monotonic(), LEAVES[len(sent) - 1]
+                while running.session(process.pid) and time.monotonic() < asked + 2 * limit:
+                    process.poll()
+                    time.sleep(0.01)
+                took, left = time.monotonic() - asked, running.session(process.pid)
+                code = process.wait()
+                slowest[len(sent)] = max(slowest[len(sent)], took)
+                expected = {0, *(-s if s == signal.SIGKILL else 128 + s for s in sent)}
+                good = code in expected and not left and took <= limit
+                tally = stops if len(sent) == 1 else twice
+                tally.count(good, f"{sent}: {code} after {took:.2f} s, left {left}")
             same.count(bench(path).wait() == 0 and running.rows(path) == right, f"trial {trial}")
             shutil.rmtree(path)
+    stops.note, twice.note = (f"slowest {slowest[count]:.2f} s" for count in (1, 2))
+    return [stops, twice, same]
 
-            one, two = bench(path), bench(path)
-            time.sleep(rng.uniform(0, seconds))
-            one.kill()
-            one.wait()
-            good = two.wait() == 0 and running.rows(path) == right
-            shared.count(good and not list(path.glob(".locks/*")), f"trial {trial}")
+
+def shared(trials: int, seed: int, processes: int = 4) -> Tally:
+    """Benches that divide a folder's cells among them, all but one killed on the way."""
+    tally = Tally("H1, H2: benches on one folder, all but one killed: no cell twice, none lost")
+    rng = random.Random(seed)  # noqa: S311
+    with tempfile.TemporaryDirectory() as temporary:
+        right, seconds = undisturbed(Path(temporary) / "whole")
+        for trial in range(trials):
+            path = Path(temporary) / f"shared{trial}"
+            *victims, last = [bench(path) for _ in range(processes)]
+            for victim in victims:
+                time.sleep(rng.uniform(0, seconds / 2))
+                victim.kill()
+                victim.wait()
+            good = last.wait() == 0 and running.rows(path) == right
+            tally.count(good and not list(path.glob(".locks/*")), f"trial {trial}")
             shutil.rmtree(path)
-    stops.note = f"slowest {slowest:.2f} s"
-    return [stops, same, shared]
+    tally.note = f"{processes} benches each; {len(right) * tally.trials} cells"
+    return tally
 
 
 # -- B5: a full disk ------------------------------------------------------------------------------
@@ -346,34 +317,6 @@ def readers(seconds: float) -> Tally:
     return tally
 
 
-# -- J1: memory ------------------------------------------------------------------------------------
-
-
-def soak(seconds: float) -> Tally:
-    """Resident memory of a cell that trains on and on; the slope over the last three quarters."""
-    tally = Tally("J1: memory is flat while a cell trains")
-    if seconds < 600:
-        tally.note = "not run: below ten minutes it shows the start only"
-        return tally
-    cell = cell_of("ppo", "sam", env=CARTPOLE, period=8192)
-    schedule = {**cell.stream["schedule"], "phases": 100_000}
-    cell = replace(cell, stream={**cell.stream, "schedule": schedule})
-    with tempfile.TemporaryDirectory() as folder:
-        pid = forked(lambda: short_cells.run(cell, Path(folder) / "cell"))
-        begin, sizes = time.monotonic(), []
-        while time.monotonic() - begin < seconds:
-            time.sleep(1.0)
-            text = Path(f"/proc/{pid}/statm").read_text()
-            sizes.append((time.monotonic() - begin, int(text.split()[1]) * 4096 / 2**20))
-        os.kill(pid, signal.SIGKILL)
-        ended(pid)
-    times, memory = np.array(sizes[len(sizes) // 4 :]).T
-    slope = float(theilslopes(memory, times).slope) * 3600
-    tally.count(slope <= 1.0, f"{slope:.2f} MB an hour")
-    tally.note = f"{slope:.2f} MB an hour over {seconds / 60:.0f} minutes, {memory[-1]:.0f} MB"
-    return tally
-
-
 # -- the program ----------------------------------------------------------------------------------
 
 
@@ -382,8 +325,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=400, help="cells that are killed")
     parser.add_argument("--frames", type=int, default=12, help="cells on Atari that are killed")
-    parser.add_argument("--benches", type=int, default=10, help="benches that are killed")
+    parser.add_argument("--benches", type=int, default=25, help="benches stopped, four times each")
+    parser.add_argument("--shared", type=int, default=100, help="folders that benches share")
     parser.add_argument("--every", type=int, default=1, help="end at each so-many-eth call")
+    parser.add_argument("--damage", type=int, default=1000, help="cuts, and as many flipped bits")
     parser.add_argument("--soak", type=float, default=3600.0, help="seconds")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", type=Path, help="Markdown file for the figures")
@@ -394,19 +339,28 @@ def main() -> int:
     some |= {"toy dqn none+fresh": KINDS["toy dqn none+fresh"]}
     parts: list[Callable[[], Tally | list[Tally]]] = [
         lambda: readers(20.0),
+        lambda: cuts(options.damage, options.seed),
+        lambda: bits(options.damage, options.seed),
         lambda: full_disk([k * 2**10 for k in range(8, 200, 8)]),
         lambda: calls(some, options.every),
-        lambda: benches(options.benches, options.seed),
+        lambda: signals(options.benches, options.seed),
+        lambda: shared(options.shared, options.seed),
         lambda: kills(FRAMES, options.frames, options.seed),
         lambda: kills(KINDS, options.kills, options.seed),
-        lambda: soak(options.soak),
+        checkpoint_share,
     ]
     tallies: list[Tally] = []
-    for part in parts:
-        found = part()
-        for tally in found if isinstance(found, list) else [found]:
-            print(f"{tally.trials - tally.failures} of {tally.trials}: {tally.claim}", flush=True)
-            tallies.append(tally)
+    with tempfile.TemporaryDirectory() as folder:
+        long = Path(folder) / "soak.json"  # an hour, beside all others
+        soaking = forked(lambda: store.write_json(long, asdict(soak(options.soak))))
+        for part in parts:
+            found = part()
+            for tally in found if isinstance(found, list) else [found]:
+                print(tally.line(), flush=True)
+                tallies.append(tally)
+        assert ended(soaking) == 0
+        tallies.append(Tally(**store.read_json(long)))
+        print(tallies[-1].line())
     if options.write:
         store.write_text(options.write, page(tallies, time.monotonic() - begin))
     return int(any(tally.failures for tally in tallies))

@@ -1,0 +1,117 @@
+"""Accuracy from records, against a loop that knows nothing of agents, runner or metrics."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import short_cells
+import torch
+from test_agents import DQN_SETTINGS, parameter_bytes, train
+from test_supervised import learner, shown, stream_of, weights
+from torch import nn
+
+from rlplastic import options
+from rlplastic.agents.dqn import DQN
+from rlplastic.benchmarks import late_tasks
+from rlplastic.envs import datasets
+from rlplastic.interventions import Interventions
+from rlplastic.plan import Request, make_plan
+from rlplastic.planfile import write_plan
+from rlplastic.runner import build_stream
+
+torch.set_num_threads(1)
+PERIOD = 800
+ENV = "MNIST-Permuted/MNIST-observation"
+
+
+@pytest.fixture(autouse=True)
+def embedded(monkeypatch):
+    monkeypatch.delenv(datasets.VARIABLE, raising=False)
+
+
+def accuracy_of(cell, first, phases):
+    """Share of right answers in each phase, in %: given first, then learned from; plain torch."""
+    stream = build_stream(cell)
+    stream.begin(first)
+    images, answers = shown(stream, phases * PERIOD // 16)
+    torch.manual_seed(cell.random_seed("agent", first))
+    net = nn.Sequential(
+        *(nn.Flatten(), nn.Linear(64, 100), nn.ReLU()),
+        *(nn.Linear(100, 100), nn.ReLU(), nn.Linear(100, 10)),
+    )
+    step = torch.optim.SGD(net.parameters(), lr=cell.hyperparameters["learning_rate"], fused=True)
+    right = []
+    for x, y in zip(images, answers, strict=True):
+        logits = net(torch.as_tensor(x).float() / 255.0)
+        right.append((logits.argmax(dim=1).numpy() == y).mean())
+        step.zero_grad()
+        nn.functional.cross_entropy(logits, torch.as_tensor(y)).backward()
+        step.step()
+    return (100 * np.array(right).reshape(phases, -1).mean(axis=1)).tolist()
+
+
+def recorded(path):
+    """Mean return of the episodes of each phase, as the file has them."""
+    rows = [json.loads(line) for line in (path / "rows.jsonl").read_text().splitlines()]
+    returns = {}
+    for row in rows:
+        if row["kind"] == "episode":
+            assert row["length"] == 25
+            returns.setdefault(row["phase"], []).append(row["return"])
+    assert {len(found) for found in returns.values()} == {PERIOD // 25}
+    return {phase: sum(found) / len(found) for phase, found in returns.items()}
+
+
+def whole(folder, cell, path):
+    """A results folder of one finished cell."""
+    plan = make_plan(Request(agents=["mlp"], regs=["none"], env=ENV, budget="smoke", seeds=[0]))
+    write_plan(replace(plan, cells=[cell]), folder)
+    shutil.copytree(path, folder / cell.id)
+    return folder
+
+
+def test_the_accuracy_in_the_records_is_that_of_a_plain_loop(tmp_path):
+    life = short_cells.cell_of("mlp", "none", env=ENV, period=PERIOD)
+    short_cells.run(life, tmp_path / "life")
+    found = recorded(tmp_path / "life")
+    assert list(found.values()) == pytest.approx(accuracy_of(life, 0, 3), abs=1e-9)
+    assert found[0] > 15  # it has begun to learn, or there would be nothing to compare
+
+    lines = list(late_tasks.lines(whole(tmp_path / "results", life, tmp_path / "life")))
+    assert lines[0] == "MNIST-observation mlp none: 1 seeds"
+    assert lines[1].split()[:2] == ["late", f"{found[2]:.4g}"]
+    assert lines[2].split()[:2] == ["slope", f"{found[2] - found[1]:.4g}"]
+    assert {"sharpness at start", "sharpness at end"} <= {line[2:26].strip() for line in lines}
+
+    fresh = short_cells.cell_of("mlp", "none", fresh=True, env=ENV, period=PERIOD)
+    short_cells.run(fresh, tmp_path / "fresh")
+    newborns = recorded(tmp_path / "fresh")
+    assert sorted(newborns) == [1, 2]
+    for phase, accuracy in newborns.items():
+        assert [accuracy] == pytest.approx(accuracy_of(fresh, phase, 1), abs=1e-9)
+
+
+@pytest.mark.parametrize("reg", ["sam", "l2init:strength=0.1", "redo:every=10", "layernorm"])
+def test_one_object_of_interventions_trains_a_dqn_and_a_classifier(reg):
+    def members():
+        return [options.build("intervention", s, "test") for s in options.parse_reg(reg)]
+
+    def classifier(interventions):
+        agent = learner(stream_of(), seed=4, hidden=(16, 16), interventions=interventions)
+        agent.learn(800)
+        return agent
+
+    shared = Interventions(members())
+    alone = train(DQN, steps=300, interventions=Interventions(members()), **DQN_SETTINGS)
+    dqn = train(DQN, steps=300, interventions=shared, **DQN_SETTINGS)
+    assert dqn.interventions is shared
+    assert parameter_bytes(dqn) == parameter_bytes(alone)
+    agent = classifier(shared)
+    assert agent.interventions is shared
+    assert weights(agent) == weights(classifier(Interventions(members())))
+    assert weights(agent) != weights(classifier(Interventions()))
+    assert agent.num_updates == 50
