@@ -65,7 +65,8 @@ def add_residuals(policy: Any) -> None:
         plain = plain and all(type(m) is nn.ReLU for m in activations)
         if not plain or count < 3 or len(modules) > 2 * count + 1:
             raise UsageError(
-                "simba and another intervention each replace the hidden layers; choose one"
+                "simba and another intervention, or dqn.duelling, each replace the hidden layers; "
+                "choose one"
             )
         blocks = zip(layers[1::2], layers[2::2], strict=True)
         norm = nn.LayerNorm(layers[-1].out_features)

@@ -11,7 +11,8 @@ a process of its own on one thread, and timed after learning has started:
 ==========================  ====================================================================
 stable-baselines3           its class on our stream: the agent alone makes the difference
 stable-baselines3, own env  its class on its own wrappers (`make_atari_env`, `make_vec_env`): what
-                            its users run. No sticky actions, an episode ends with a life
+                            its users run. No sticky actions, an episode ends with a life; of
+                            Atari, needs opencv-python
 none                        our agent as a bench runs it: record, TensorBoard and probes included
 none, unrecorded            our agent alone
 sam                         as `none`, with SAM on the critic
@@ -26,6 +27,7 @@ The package index's cleanrl (0.4.8) is of 2021 and needs gym, so it is not in th
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -88,8 +90,14 @@ class Case:
 
     @property
     def kinds(self) -> list[str]:
-        """The kinds that it has."""
-        return [kind for kind in KINDS if self.own or kind != OWN_ENV]
+        """The kinds that it has here."""
+        return [kind for kind in KINDS if kind != OWN_ENV or (self.own and not self.lacks)]
+
+    @property
+    def lacks(self) -> str:
+        """A package that stable-baselines3's own wrappers of this environment need, if any."""
+        needed = "cv2" if "NoFrameskip" in self.own else ""
+        return needed if needed and importlib.util.find_spec(needed) is None else ""
 
 
 OWN_ATARI = "BreakoutNoFrameskip-v4"
@@ -200,11 +208,17 @@ def jobs_of(case: Case) -> dict[str, Job]:
 
 
 def verdict(value: float, bound: float, *, least: bool) -> str:
-    """Beside a target, whether it was met; nothing where there is none."""
+    """A target and whether it was met; nothing where there is none."""
     if not bound:
         return ""
     met = value >= bound if least else value <= bound
     return f"{'≥' if least else '≤'} {bound:g}: {'met' if met else 'missed'}"
+
+
+def besides(value: float, bound: float) -> str:
+    """The verdict on a target that is not to be exceeded, within a sentence."""
+    told = verdict(value, bound, least=False)
+    return f" ({told})" if told else ""
 
 
 def ratios(runs: dict[str, list[Timing]], over: str, under: str, what: str) -> list[float]:
@@ -253,28 +267,27 @@ def compare(case: Case, repeats: int) -> Iterator[str]:
 
 def beside(case: Case, runs: dict[str, list[Timing]], bare: float) -> Iterator[str]:
     """What is said below a case's table."""
-    if case.own:
+    if case.lacks:
+        yield f"- left out: {OWN_ENV}, which needs {case.lacks} (pip install opencv-python)"
+    elif case.own:
         own = ratios(runs, OWN_ENV, NONE, "busy")
         yield f"- none to stable-baselines3 on its own wrappers: {spread(own)}"
-    for kind in (SB3, NONE):
-        share = bare / median(run.busy for run in runs[kind])
-        yield (
-            f"- limit (matrix products of the same acts and updates alone): "
-            f"{1 / bare:,.0f} steps a processor second; {kind} is at {share:.0%} of it"
-        )
+    theirs, ours = (bare / median(run.busy for run in runs[kind]) for kind in (SB3, NONE))
+    yield (
+        f"- limit (matrix products of the same acts and updates alone): {1 / bare:,.0f} steps a "
+        f"processor second; none is at {ours:.0%} of it, stable-baselines3 at {theirs:.0%}"
+    )
     rare = median(run.record for run in runs[NONE])
     often = [1 - 1 / x for x in ratios(runs, NONE, BARE, "busy")]
     yield (
         f"- record, TensorBoard and default probes: {median(often):.1%} of the time "
         f"[{min(often):.1%}..{max(often):.1%}] from runs with and without; of it {rare:.1%} are "
-        f"a phase's probes and log entries, timed one by one "
-        f"({verdict(median(often), RECORD, least=False)})"
+        f"a phase's probes and log entries, timed one by one{besides(median(often), RECORD)}"
     )
     update, whole = (ratios(runs, SAM, NONE, what) for what in ("update", "busy"))
     yield (
-        f"- sam's updates take {spread(update)} of those of none "
-        f"({verdict(median(update), case.sam, least=False)}), its whole run {spread(whole)}"
-        + (f" ({verdict(median(whole), case.sam_run, least=False)})" if case.sam_run else "")
+        f"- sam's updates take {spread(update)} of those of none{besides(median(update), case.sam)}"
+        f", its whole run {spread(whole)}{besides(median(whole), case.sam_run)}"
     )
     yield ""
 
@@ -282,7 +295,7 @@ def beside(case: Case, runs: dict[str, list[Timing]], bare: float) -> Iterator[s
 def sweep(repeats: int) -> Iterator[str]:
     """Two processes of a kind at once; lines of Markdown."""
     jobs = jobs_of(SWEPT)
-    runs: dict[str, list[float]] = {kind: [] for kind in (SB3, OWN_ENV, NONE)}
+    runs: dict[str, list[float]] = {kind: [] for kind in (SB3, OWN_ENV, NONE) if kind in jobs}
     for _ in range(repeats):
         for kind, rates in runs.items():
             rates.append(sum(1 / found.wall for found in together([jobs[kind]] * 2)))
@@ -308,8 +321,8 @@ def memory(repeats: int) -> Iterator[str]:
     yield "## memory"
     yield ""
     yield (
-        f"Growth of the process for each Atari transition in the replay memory: {ours:,.0f} bytes "
-        f"({verdict(ours, FRAME, least=False)}), stable-baselines3 {theirs:,.0f}."
+        f"Growth of the process for each Atari transition in the replay memory: {ours:,.0f} bytes"
+        f"{besides(ours, FRAME)}, stable-baselines3 {theirs:,.0f}."
     )
     yield ""
 

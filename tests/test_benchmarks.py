@@ -91,8 +91,10 @@ def test_what_the_zoo_reports_is_reached_or_not():
     assert not zoo.reached(zoo.CASES["ppo-CartPole-v1"], 499.9)
 
 
-@pytest.mark.parametrize("stock", [False, True])
-@pytest.mark.parametrize("name", ["dqn-CartPole-v1", "ppo-MountainCar-v0"])
+@pytest.mark.parametrize(
+    ("name", "stock"),
+    [("dqn-CartPole-v1", False), ("ppo-MountainCar-v0", False), ("ppo-MountainCar-v0", True)],
+)
 def test_an_agent_of_the_zoo_trains_and_plays(name, stock, monkeypatch):
     monkeypatch.setattr(zoo, "EPISODES", 2)
     monkeypatch.setattr(zoo, "LOOKS", 1)
