@@ -31,20 +31,18 @@ def chain_of(network: Any) -> list[nn.Module] | None:
     """
     if type(network) is not QNetwork:
         return None
-    extractor = network.features_extractor
+    extractor: Any = network.features_extractor
     if type(extractor) in (NatureCNN, SmallCNN):
         containers = [extractor.cnn, extractor.linear, network.q_net]
-    elif type(extractor) is FlattenExtractor and len(network.observation_space.shape) == 1:
+    elif type(extractor) is FlattenExtractor and len(network.observation_space.shape or ()) == 1:
         containers = [network.q_net]
     else:
         return None
-    chain = [leaf for container in containers for leaf in container._modules.values()]
+    chain: list[Any] = [leaf for container in containers for leaf in container._modules.values()]
     if not all(type(leaf) in KNOWN for leaf in chain):
         return None
-    watched = any(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
-        for module in (network, extractor, *containers, *chain)
-    )
+    every: list[Any] = [network, extractor, *containers, *chain]
+    watched = any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in every)
     return None if watched else chain
 
 
@@ -95,7 +93,7 @@ class _Huber(torch.autograd.Function):
         return F.smooth_l1_loss(chosen, targets)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """The kernels that autograd would call, in its order."""
         network, chain, batch, targets, passed, chosen = ctx.kept
         weights = ctx.saved_tensors  # raises if they have been changed since
@@ -103,7 +101,7 @@ class _Huber(torch.autograd.Function):
         if torch.is_grad_enabled():  # somebody wants the gradient's own gradient
             values = torch.gather(network(batch.observations), 1, actions)
             loss = F.smooth_l1_loss(values, targets) * gradient
-            return (None,) * 4 + torch.autograd.grad(loss, weights, create_graph=True)
+            return None, None, None, None, *torch.autograd.grad(loss, weights, create_graph=True)
         by_chosen = _aten.smooth_l1_loss_backward(gradient, chosen, targets, 1, 1.0)
         g = torch.zeros_like(passed[-1]).scatter_add_(1, actions, by_chosen)
         found: list[Tensor | None] = []
