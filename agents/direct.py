@@ -78,6 +78,22 @@ def huber(network: nn.Module, chain: Sequence[nn.Module], batch: Any, targets: T
     return loss
 
 
+@torch.no_grad()
+def descend(chain: Sequence[nn.Module], batch: Any, targets: Tensor) -> Tensor:
+    """`huber`, its gradient left in ``.grad``: what ``backward()`` does, without its engine."""
+    passed = outputs(chain, shown(batch.observations))
+    actions = batch.actions.long()
+    chosen = torch.gather(passed[-1], 1, actions)
+    loss = F.smooth_l1_loss(chosen, targets)
+    found = _gradients(chain, passed, chosen, actions, targets, torch.ones_like(loss))
+    weights = [p for module in chain for p in module._parameters.values()]
+    for weight, gradient in zip(weights, found, strict=True):
+        assert weight is not None
+        alike = gradient.stride() == weight.stride()  # as the optimizer's kernel takes them
+        weight.grad = gradient if alike else torch.empty_like(weight).copy_(gradient)
+    return loss
+
+
 class _Huber(torch.autograd.Function):
     """`huber`, with a gradient for the weights of the chain."""
 
@@ -102,24 +118,37 @@ class _Huber(torch.autograd.Function):
             values = torch.gather(network(batch.observations), 1, actions)
             loss = F.smooth_l1_loss(values, targets) * gradient
             return None, None, None, None, *torch.autograd.grad(loss, weights, create_graph=True)
-        by_chosen = _aten.smooth_l1_loss_backward(gradient, chosen, targets, 1, 1.0)
-        g = torch.zeros_like(passed[-1]).scatter_add_(1, actions, by_chosen)
-        found: list[Tensor | None] = []
-        for place in reversed(range(len(chain))):
-            module, x = chain[place], passed[place]
-            kind = type(module)
-            if kind is nn.Linear:
-                found += [g.sum(0), g.t().mm(x)]
-                if place:
-                    g = g.mm(module.weight)
-            elif kind is nn.ReLU:
-                g = _aten.threshold_backward(g, x, 0)
-            elif kind is nn.Conv2d:
-                g, *by_weights = _through_convolution(module, g, x, place > 0)
-                found += reversed(by_weights)
-            else:
-                g = g.reshape(x.shape)
-        return None, None, None, None, *reversed(found)
+        found = _gradients(chain, passed, chosen, actions, targets, gradient)
+        return None, None, None, None, *found
+
+
+def _gradients(
+    chain: Sequence[Any],
+    passed: Sequence[Tensor],
+    chosen: Tensor,
+    actions: Tensor,
+    targets: Tensor,
+    gradient: Tensor,
+) -> list[Tensor]:
+    """Of the weights of a chain, in order: the kernels that autograd would call, in its order."""
+    by_chosen = _aten.smooth_l1_loss_backward(gradient, chosen, targets, 1, 1.0)
+    g = torch.zeros_like(passed[-1]).scatter_add_(1, actions, by_chosen)
+    found: list[Tensor] = []
+    for place in reversed(range(len(chain))):
+        module, x = chain[place], passed[place]
+        kind = type(module)
+        if kind is nn.Linear:
+            found += [g.sum(0), g.t().mm(x)]
+            if place:
+                g = g.mm(module.weight)
+        elif kind is nn.ReLU:
+            g = _aten.threshold_backward(g, x, 0)
+        elif kind is nn.Conv2d:
+            g, *by_weights = _through_convolution(module, g, x, place > 0)
+            found += reversed(by_weights)
+        else:
+            g = g.reshape(x.shape)
+    return found[::-1]
 
 
 def _through_convolution(

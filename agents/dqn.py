@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from rlplastic.agents.critics import Critic, cross_entropy, logits_of
-from rlplastic.agents.direct import chain_of, huber, outputs, shown
+from rlplastic.agents.direct import chain_of, descend, huber, outputs, shown
 from rlplastic.agents.features import features_for
 from rlplastic.agents.learner import Minibatch, update, wrapped
 from rlplastic.agents.networks import (
@@ -153,7 +153,10 @@ class DQN(stable_baselines3.DQN):
                 return {"critic": cross_entropy(logits, wanted, weights)}
             return {"critic": self.critic.loss(torch.gather(values, 1, actions), target, weights)}
 
-        return Minibatch(self.policy, terms)
+        known = chain_of(self.q_net) if plain else None
+        if known is None:
+            return Minibatch(self.policy, terms)
+        return Minibatch(self.policy, terms, lambda: {"critic": descend(known, batch, target)})
 
     def values(self, observations: Tensor) -> Tensor:
         """The critic's output: ``[batch, actions]``."""

@@ -13,7 +13,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import nn
 
 from rlplastic.agents.adam import LeanAdam
-from rlplastic.agents.direct import chain_of, huber
+from rlplastic.agents.direct import chain_of, descend, huber
 from rlplastic.agents.features import SmallCNN
 from rlplastic.agents.learner import clip
 
@@ -70,6 +70,12 @@ def test_loss_and_gradient_have_the_bytes_of_autograd(space, settings, layout):
         assert mine.numpy().tobytes() == other.numpy().tobytes()
         assert mine.stride() == other.stride()
         torch.testing.assert_close(weight.grad, 3 * other, rtol=1e-4, atol=1e-7)
+        weight.grad = None
+    by_autograd(net, batch, targets).backward()
+    left = [(w.grad.numpy().tobytes(), w.grad.stride()) for w in weights]
+    net.zero_grad()
+    assert descend(chain_of(net), batch, targets).item() == theirs.item()
+    assert [(w.grad.numpy().tobytes(), w.grad.stride()) for w in weights] == left
 
 
 def test_second_derivatives_are_those_of_autograd():
