@@ -34,7 +34,7 @@ class LeanAdam(torch.optim.Adam):
             steps = [state["step"] for state in states]
             with torch.no_grad():
                 torch._foreach_add_(steps, 1)
-                torch._fused_adam_(  # type: ignore[attr-defined]
+                torch._fused_adam_(
                     moved,
                     [p.grad for p in moved],
                     [state["exp_avg"] for state in states],

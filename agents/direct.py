@@ -31,20 +31,18 @@ def chain_of(network: Any) -> list[nn.Module] | None:
     """
     if type(network) is not QNetwork:
         return None
-    extractor = network.features_extractor
+    extractor: Any = network.features_extractor
     if type(extractor) in (NatureCNN, SmallCNN):
         containers = [extractor.cnn, extractor.linear, network.q_net]
-    elif type(extractor) is FlattenExtractor and len(network.observation_space.shape) == 1:
+    elif type(extractor) is FlattenExtractor and len(network.observation_space.shape or ()) == 1:
         containers = [network.q_net]
     else:
         return None
-    chain = [leaf for container in containers for leaf in container._modules.values()]
+    chain: list[Any] = [leaf for container in containers for leaf in container._modules.values()]
     if not all(type(leaf) in KNOWN for leaf in chain):
         return None
-    watched = any(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
-        for module in (network, extractor, *containers, *chain)
-    )
+    every: list[Any] = [network, extractor, *containers, *chain]
+    watched = any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in every)
     return None if watched else chain
 
 
@@ -80,6 +78,22 @@ def huber(network: nn.Module, chain: Sequence[nn.Module], batch: Any, targets: T
     return loss
 
 
+@torch.no_grad()
+def descend(chain: Sequence[nn.Module], batch: Any, targets: Tensor) -> Tensor:
+    """`huber`, its gradient left in ``.grad``: what ``backward()`` does, without its engine."""
+    passed = outputs(chain, shown(batch.observations))
+    actions = batch.actions.long()
+    chosen = torch.gather(passed[-1], 1, actions)
+    loss = F.smooth_l1_loss(chosen, targets)
+    found = _gradients(chain, passed, chosen, actions, targets, torch.ones_like(loss))
+    weights = [p for module in chain for p in module._parameters.values()]
+    for weight, gradient in zip(weights, found, strict=True):
+        assert weight is not None
+        alike = gradient.stride() == weight.stride()  # as the optimizer's kernel takes them
+        weight.grad = gradient if alike else torch.empty_like(weight).copy_(gradient)
+    return loss
+
+
 class _Huber(torch.autograd.Function):
     """`huber`, with a gradient for the weights of the chain."""
 
@@ -95,7 +109,7 @@ class _Huber(torch.autograd.Function):
         return F.smooth_l1_loss(chosen, targets)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """The kernels that autograd would call, in its order."""
         network, chain, batch, targets, passed, chosen = ctx.kept
         weights = ctx.saved_tensors  # raises if they have been changed since
@@ -103,25 +117,38 @@ class _Huber(torch.autograd.Function):
         if torch.is_grad_enabled():  # somebody wants the gradient's own gradient
             values = torch.gather(network(batch.observations), 1, actions)
             loss = F.smooth_l1_loss(values, targets) * gradient
-            return (None,) * 4 + torch.autograd.grad(loss, weights, create_graph=True)
-        by_chosen = _aten.smooth_l1_loss_backward(gradient, chosen, targets, 1, 1.0)
-        g = torch.zeros_like(passed[-1]).scatter_add_(1, actions, by_chosen)
-        found: list[Tensor | None] = []
-        for place in reversed(range(len(chain))):
-            module, x = chain[place], passed[place]
-            kind = type(module)
-            if kind is nn.Linear:
-                found += [g.sum(0), g.t().mm(x)]
-                if place:
-                    g = g.mm(module.weight)
-            elif kind is nn.ReLU:
-                g = _aten.threshold_backward(g, x, 0)
-            elif kind is nn.Conv2d:
-                g, *by_weights = _through_convolution(module, g, x, place > 0)
-                found += reversed(by_weights)
-            else:
-                g = g.reshape(x.shape)
-        return None, None, None, None, *reversed(found)
+            return None, None, None, None, *torch.autograd.grad(loss, weights, create_graph=True)
+        found = _gradients(chain, passed, chosen, actions, targets, gradient)
+        return None, None, None, None, *found
+
+
+def _gradients(
+    chain: Sequence[Any],
+    passed: Sequence[Tensor],
+    chosen: Tensor,
+    actions: Tensor,
+    targets: Tensor,
+    gradient: Tensor,
+) -> list[Tensor]:
+    """Of the weights of a chain, in order: the kernels that autograd would call, in its order."""
+    by_chosen = _aten.smooth_l1_loss_backward(gradient, chosen, targets, 1, 1.0)
+    g = torch.zeros_like(passed[-1]).scatter_add_(1, actions, by_chosen)
+    found: list[Tensor] = []
+    for place in reversed(range(len(chain))):
+        module, x = chain[place], passed[place]
+        kind = type(module)
+        if kind is nn.Linear:
+            found += [g.sum(0), g.t().mm(x)]
+            if place:
+                g = g.mm(module.weight)
+        elif kind is nn.ReLU:
+            g = _aten.threshold_backward(g, x, 0)
+        elif kind is nn.Conv2d:
+            g, *by_weights = _through_convolution(module, g, x, place > 0)
+            found += reversed(by_weights)
+        else:
+            g = g.reshape(x.shape)
+    return found[::-1]
 
 
 def _through_convolution(

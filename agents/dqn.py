@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from rlplastic.agents.critics import Critic, cross_entropy, logits_of
-from rlplastic.agents.direct import chain_of, huber, outputs, shown
+from rlplastic.agents.direct import chain_of, descend, huber, outputs, shown
 from rlplastic.agents.duelling import output_of, paths_to_outputs, split
 from rlplastic.agents.features import features_for
 from rlplastic.agents.learner import Minibatch, update, wrapped
@@ -125,7 +125,9 @@ class DQN(stable_baselines3.DQN):
         assert memory is not None
         if isinstance(memory, LeanReplay) and memory.divisible:
             drawn = memory.sample(count * size, env=self._vec_normalize_env)
-            parts = [[None] * count if d is None else d.split(size) for d in drawn]
+            parts: list[Any] = [
+                [None] * count if column is None else torch.split(column, size) for column in drawn
+            ]
             yield from map(ReplayBufferSamples, *parts)
             return
         for _ in range(count):
@@ -162,7 +164,10 @@ class DQN(stable_baselines3.DQN):
                 return {"critic": cross_entropy(logits, wanted, weights)}
             return {"critic": self.critic.loss(torch.gather(values, 1, actions), target, weights)}
 
-        return Minibatch(self.policy, terms)
+        known = chain_of(self.q_net) if plain else None
+        if known is None:
+            return Minibatch(self.policy, terms)
+        return Minibatch(self.policy, terms, lambda: {"critic": descend(known, batch, target)})
 
     def values(self, observations: Tensor) -> Tensor:
         """The critic's output: ``[batch, actions]``."""
@@ -257,7 +262,7 @@ class DQN(stable_baselines3.DQN):
         self._last_obs = new_obs
 
 
-def values_of(network: nn.Module, observations: Tensor) -> Tensor:
+def values_of(network: nn.Module, observations: Any) -> Tensor:
     """The values ``[batch, actions]``, where no gradient is asked for."""
     chain = chain_of(network)
     values: Tensor = (

@@ -45,10 +45,21 @@ class Minibatch:
 
     The terms of the first call are computed at most once, so that an agent may look at them
     (for an early stop) before the interventions do. Dropout draws the same mask in every call.
+
+    Args:
+        policy: The networks.
+        terms: The terms of some names, of all if there are none.
+        descend: How to do without autograd what `descend` says, if there is a way.
     """
 
-    def __init__(self, policy: nn.Module, terms: Callable[[tuple[str, ...]], dict[str, Tensor]]):
+    def __init__(
+        self,
+        policy: nn.Module,
+        terms: Callable[[tuple[str, ...]], dict[str, Tensor]],
+        descend: Callable[[], dict[str, Tensor]] | None = None,
+    ) -> None:
         self._terms = terms
+        self._descend = descend
         self._masks = torch.get_rng_state() if has_dropout(policy) else None
         self._first: dict[str, Tensor] | None = None
 
@@ -64,6 +75,14 @@ class Minibatch:
             first, self._first = self._first, None
             return first
         return self._compute(names)
+
+    def descend(self) -> dict[str, Tensor]:
+        """All terms, with the gradient of their sum left in ``.grad``, which has been empty."""
+        if self._descend is not None:
+            return self._descend()
+        terms = self()
+        total(terms).backward()  # type: ignore[no-untyped-call]
+        return terms
 
     def _compute(self, names: tuple[str, ...]) -> dict[str, Tensor]:
         if self._masks is not None:

@@ -47,6 +47,7 @@ import numpy as np
 from rlplastic.errors import UsageError
 from rlplastic.interventions.seam import (
     SCOPES,
+    Descending,
     Intervention,
     Learner,
     Losses,
@@ -193,14 +194,16 @@ class Interventions:
 
         return with_penalty
 
-    def gradient(self, agent: Learner, losses: Losses) -> dict[str, Tensor]:
+    def gradient(self, agent: Learner, losses: Descending) -> dict[str, Tensor]:
         """Leave the update's gradient in ``.grad``, which the caller has set to none."""
         for before in self._before:
             before(agent)
-        losses = self.penalised(agent, losses)
+        if self._gradient is None and not self._penalties:
+            return losses.descend()
+        penalised = self.penalised(agent, losses)
         if self._gradient is not None:
-            return self._gradient(agent, losses)
-        terms = losses()
+            return self._gradient(agent, penalised)
+        terms = penalised()
         total(terms).backward()  # type: ignore[no-untyped-call]
         return terms
 

@@ -23,6 +23,13 @@ class Losses(Protocol):
         """Named terms: ``critic``, and for an actor-critic ``actor`` and ``entropy``."""
 
 
+class Descending(Losses, Protocol):
+    """Loss terms that know how to make their own gradient."""
+
+    def descend(self) -> dict[str, Tensor]:
+        """All terms, with the gradient of their sum left in ``.grad``, which has been empty."""
+
+
 class Learner(Protocol):
     """What an intervention may ask of an agent."""
 
