@@ -13,6 +13,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm, maybe_make_env
 from torch import Tensor, nn
 
 from rlplastic import interventions
+from rlplastic.agents import adam
 from rlplastic.errors import Diverged
 from rlplastic.interventions import Interventions, total
 
@@ -93,6 +94,15 @@ def wrapped(
     return args
 
 
+def clip(gradients: list[Tensor], limit: float) -> float:
+    """`torch.nn.utils.clip_grad_norm_`'s norm and bytes; what is short enough is left alone."""
+    total_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    norm = float(total_norm)
+    if math.isfinite(norm) and norm + 1e-6 > limit * (1 - 1e-6):
+        torch._foreach_mul_(gradients, (limit / (total_norm + 1e-6)).clamp(max=1.0))
+    return norm
+
+
 def update(agent: Learner, losses: Minibatch) -> dict[str, Tensor]:
     """Turn loss terms into one step of the optimizer; returns the terms for the log.
 
@@ -100,17 +110,18 @@ def update(agent: Learner, losses: Minibatch) -> dict[str, Tensor]:
         Diverged: a loss term or the gradient is NaN or infinite; the weights are left as they were.
     """
     optimizer = agent.policy.optimizer
-    optimizer.zero_grad()
-    terms = agent.interventions.gradient(agent, losses)
-    loss = float(total(terms).detach())  # infinite targets have finite Huber gradients
     # the optimizer's parameters, without walking through the policy's modules for them
     trained = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = nn.utils.clip_grad_norm_(trained, agent.max_grad_norm, foreach=True).item()
+    for parameter in trained:
+        parameter.grad = None
+    terms = agent.interventions.gradient(agent, losses)
+    loss = float(total(terms).detach())  # infinite targets have finite Huber gradients
+    norm = clip([p.grad for p in trained if p.grad is not None], agent.max_grad_norm)
     if not math.isfinite(norm):
         raise Diverged(f"gradient norm {norm} at update {agent.num_updates + 1}")
     if not math.isfinite(loss):
         raise Diverged(f"loss {loss} at update {agent.num_updates + 1}")
-    optimizer.step()
+    adam.step(optimizer)
     agent.num_updates += 1
     agent.interventions.after_update(agent)
     return terms

@@ -79,6 +79,7 @@ class PPO(stable_baselines3.PPO):
         self.critic = Critic(**self.interventions.critic(critic or {"kind": "mse"}))
         self.channels_last = channels_last
         self.num_updates = 0
+        self._scopes: tuple[list[nn.Parameter], dict[str, list[nn.Parameter]]] = ([], {})
         self.last_batch: RolloutBufferSamples | None = None
         self.last_terms: dict[str, Tensor] = {}
         kwargs["policy_kwargs"] = self.interventions.build(dict(kwargs.get("policy_kwargs") or {}))
@@ -244,10 +245,23 @@ class PPO(stable_baselines3.PPO):
         return self.policy.predict_values(observations)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "initial"]
+        return [*super()._excluded_save_params(), "initial", "_scopes"]
 
     def scope(self, name: str) -> list[nn.Parameter]:
-        """The parameters of a scope; see `rlplastic.agents.networks.scope_of`."""
+        """The parameters of a scope; see `rlplastic.agents.networks.scope_of`.
+
+        Kept while the optimizer has the same ones, since walking the modules takes long.
+        """
+        held = [p for group in self.policy.optimizer.param_groups for p in group["params"]]
+        before, scopes = self._scopes
+        if len(before) != len(held) or any(a is not b for a, b in zip(before, held, strict=True)):
+            scopes = {}
+            self._scopes = held, scopes
+        if name not in scopes:
+            scopes[name] = self._scope(name)
+        return list(scopes[name])
+
+    def _scope(self, name: str) -> list[nn.Parameter]:
         paths = [*self._path("vf"), *auxiliary(self.policy)]
         return scope_of(
             name,
