@@ -13,15 +13,6 @@ class LeanAdam(torch.optim.Adam):
     A step of a small network takes less time than the way to it.
     """
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """See `torch.optim.Optimizer.zero_grad`."""
-        if not set_to_none:
-            super().zero_grad(set_to_none=False)
-            return
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
-
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One step from the gradients that are there."""
         for group in self.param_groups:

@@ -128,11 +128,12 @@ def update(agent: Learner, losses: Minibatch) -> dict[str, Tensor]:
         Diverged: a loss term or the gradient is NaN or infinite; the weights are left as they were.
     """
     optimizer = agent.policy.optimizer
-    optimizer.zero_grad()
-    terms = agent.interventions.gradient(agent, losses)
-    loss = float(total(terms).detach())  # infinite targets have finite Huber gradients
     # the optimizer's parameters, without walking through the policy's modules for them
     trained = [p for group in optimizer.param_groups for p in group["params"]]
+    for parameter in trained:
+        parameter.grad = None
+    terms = agent.interventions.gradient(agent, losses)
+    loss = float(total(terms).detach())  # infinite targets have finite Huber gradients
     norm = clip([p.grad for p in trained if p.grad is not None], agent.max_grad_norm)
     if not math.isfinite(norm):
         raise Diverged(f"gradient norm {norm} at update {agent.num_updates + 1}")

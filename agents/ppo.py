@@ -11,12 +11,9 @@ import stable_baselines3
 import torch
 from annotated_types import Ge, Gt, Le
 from gymnasium import spaces
-from numpy.typing import NDArray
-from stable_baselines3.common.buffers import RolloutBuffer
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
-from stable_baselines3.common.utils import explained_variance, obs_as_tensor
+from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
@@ -38,15 +35,13 @@ from rlplastic.agents.networks import (
 )
 from rlplastic.agents.policies import LeanCnnPolicy, LeanPolicy
 from rlplastic.agents.resume import restore, snapshot
-from rlplastic.agents.rollout import Rollout
+from rlplastic.agents.rollout import Collector, Rollout
 from rlplastic.errors import UsageError
 from rlplastic.interventions import Interventions
 from rlplastic.registry import agent
 
-Array = NDArray[Any]
 
-
-class PPO(stable_baselines3.PPO):
+class PPO(Collector):
     """Proximal policy optimisation (arXiv 1707.06347) as in stable-baselines3.
 
     The loss goes to the interventions as three named terms: ``actor`` (the clipped surrogate),
@@ -79,6 +74,7 @@ class PPO(stable_baselines3.PPO):
         self.critic = Critic(**self.interventions.critic(critic or {"kind": "mse"}))
         self.channels_last = channels_last
         self.num_updates = 0
+        self._scopes: tuple[list[nn.Parameter], dict[str, list[nn.Parameter]]] = ([], {})
         self.last_batch: RolloutBufferSamples | None = None
         self.last_terms: dict[str, Tensor] = {}
         kwargs["policy_kwargs"] = self.interventions.build(dict(kwargs.get("policy_kwargs") or {}))
@@ -103,61 +99,6 @@ class PPO(stable_baselines3.PPO):
         )
         self.interventions.begin(self)
         self.initial = {p: p.detach().clone() for p in self.scope("all")}
-
-    def collect_rollouts(
-        self,
-        env: VecEnv,
-        callback: BaseCallback,
-        rollout_buffer: RolloutBuffer,
-        n_rollout_steps: int,
-    ) -> bool:
-        """As stable-baselines3's, with the same draws, without its conversions on the way."""
-        if self.use_sde or not isinstance(rollout_buffer, Rollout):
-            return super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
-        assert self._last_obs is not None
-        self.policy.set_training_mode(False)
-        rollout_buffer.reset()
-        callback.on_rollout_start()
-        for _ in range(n_rollout_steps):
-            with torch.inference_mode():
-                actions, values, log_probs = self.policy(rollout_buffer.show(self._last_obs))
-            actions = actions.cpu().numpy()
-            new_obs, rewards, dones, infos = env.step(self._performed(actions))
-            self.num_timesteps += env.num_envs
-            callback.update_locals(locals())
-            if not callback.on_step():
-                return False
-            self._update_info_buffer(infos, dones)
-            if dones.any():
-                self._bootstrap(rewards, dones, infos)
-            rollout_buffer.add(
-                self._last_obs, actions, rewards, self._last_episode_starts, values, log_probs
-            )
-            self._last_obs, self._last_episode_starts = new_obs, dones
-        with torch.inference_mode():
-            values = self.policy.predict_values(obs_as_tensor(new_obs, self.device))
-        rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)
-        callback.update_locals(locals())
-        callback.on_rollout_end()
-        return True
-
-    def _performed(self, actions: Array) -> Array:
-        """Actions as the environment takes them: of a Gaussian, brought into the space."""
-        space = self.action_space
-        if not isinstance(space, spaces.Box):
-            return actions
-        if self.policy.squash_output:
-            return self.policy.unscale_action(actions)
-        return np.clip(actions, space.low, space.high)
-
-    def _bootstrap(self, rewards: Array, dones: Array, infos: list[dict[str, Any]]) -> None:
-        """Add to the rewards what episodes that were cut were still worth."""
-        for copy in np.flatnonzero(dones):
-            final = infos[copy].get("terminal_observation")
-            if final is not None and infos[copy].get("TimeLimit.truncated", False):
-                shown = self.policy.obs_to_tensor(final)[0]
-                with torch.no_grad():
-                    rewards[copy] += self.gamma * self.policy.predict_values(shown)[0]
 
     def train(self) -> None:
         """`n_epochs` passes over the rollout."""
@@ -196,7 +137,7 @@ class PPO(stable_baselines3.PPO):
         if self.normalize_advantage and len(advantages) > 1:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         statistics: dict[str, Tensor] = {}
-        policy = self.policy
+        policy: Any = self.policy
         lean = isinstance(policy, LeanPolicy) and policy.lean
         observations = policy.prepared(batch.observations) if lean else batch.observations
         predict = policy.valued if lean else policy.predict_values
@@ -244,10 +185,23 @@ class PPO(stable_baselines3.PPO):
         return self.policy.predict_values(observations)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "initial"]
+        return [*super()._excluded_save_params(), "initial", "_scopes"]
 
     def scope(self, name: str) -> list[nn.Parameter]:
-        """The parameters of a scope; see `rlplastic.agents.networks.scope_of`."""
+        """The parameters of a scope; see `rlplastic.agents.networks.scope_of`.
+
+        Kept while the optimizer has the same ones, since walking the modules takes long.
+        """
+        held = [p for group in self.policy.optimizer.param_groups for p in group["params"]]
+        before, scopes = self._scopes
+        if len(before) != len(held) or any(a is not b for a, b in zip(before, held, strict=True)):
+            scopes = {}
+            self._scopes = held, scopes
+        if name not in scopes:
+            scopes[name] = self._scope(name)
+        return list(scopes[name])
+
+    def _scope(self, name: str) -> list[nn.Parameter]:
         paths = [*self._path("vf"), *auxiliary(self.policy)]
         return scope_of(
             name,

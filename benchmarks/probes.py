@@ -20,8 +20,9 @@ from multiprocessing import get_context
 from statistics import median
 from typing import Any
 
-from rlplastic import registry
-from rlplastic.benchmarks.speed import CASES, STEPS, build, cells_of
+from rlplastic import registry, runner
+from rlplastic.benchmarks.speed import CASES, Case, cell_of
+from rlplastic.benchmarks.speed_run import configured
 from rlplastic.cell import Cell
 from rlplastic.life import PROBES_PER_PHASE
 from rlplastic.probes import names
@@ -36,12 +37,19 @@ def measure(job: tuple[Cell, int, int]) -> tuple[float, dict[str, float]]:
 
     cell, steps, repeats = job
     torch.set_num_threads(1)
-    agent: Any = build(cell, "none", steps)
-    warm = agent.n_steps * agent.n_envs if cell.agent == "ppo" else agent.learning_starts + 256
+    config = configured(cell)
+    agent: Any = config.build(
+        runner.build_stream(cell),
+        seed=cell.random_seed("agent"),
+        interventions=runner.build_interventions(cell),
+        device="cpu",
+        horizon=config.rollout * steps,
+    )
+    warm = config.rollout if cell.agent == "ppo" else config.learning_starts + 256
     agent.learn(warm, log_interval=None)
     before, start = agent.num_timesteps, time.process_time()
     agent.learn(steps, log_interval=None, reset_num_timesteps=False)
-    step = (time.process_time() - start) / (agent.num_timesteps - before)
+    step: float = (time.process_time() - start) / (agent.num_timesteps - before)
     agent.policy.set_training_mode(False)
     cheap = names()
     found = {}
@@ -55,14 +63,14 @@ def measure(job: tuple[Cell, int, int]) -> tuple[float, dict[str, float]]:
     return step, found
 
 
-def show(case: str, steps: int, repeats: int) -> float:
+def show(case: Case, steps: int, repeats: int) -> float:
     """Run and print one case; returns the share of the default probes."""
-    cell = cells_of(case)["none"]
+    cell = cell_of(case, "none")
     with get_context("spawn").Pool(1) as alone:
         ((step, taken),) = alone.map(measure, [(cell, steps, repeats)])
     phase = cell.period * step
     cheap = names()
-    print(f"{case}: {cell.task}, a step {1e6 * step:,.0f} us, a phase {phase:,.1f} s")
+    print(f"{case.name}: {cell.task}, a step {1e6 * step:,.0f} us, a phase {phase:,.1f} s")
     shares = {}
     for name, seconds in sorted(taken.items(), key=lambda pair: pair[1]):
         times = AT_SHIFT + PROBES_PER_PHASE * (name in cheap)
@@ -77,11 +85,13 @@ def show(case: str, steps: int, repeats: int) -> float:
 def main() -> int:
     """See the head of this file; 1 where the default probes take more than they may."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--case", action="append", choices=CASES, help="default: all")
+    known = {case.name: case for case in CASES}
+    parser.add_argument("--case", action="append", choices=known, help="default: all")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--steps", type=int, help="timed environment steps of training")
     given = parser.parse_args()
-    shares = [show(case, given.steps or STEPS[case], given.repeats) for case in given.case or CASES]
+    cases = [known[name] for name in given.case or known]
+    shares = [show(case, given.steps or case.steps, given.repeats) for case in cases]
     return int(max(shares) > LIMIT)
 
 

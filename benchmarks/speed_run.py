@@ -29,10 +29,10 @@ TIMED = {  # the methods that the parts consist of, by their path from the agent
     "replay_buffer.sample": "sampling",
     "policy.forward": "acting",
     "rollout_buffer.add": "storing",
-    "rollout_buffer._get_samples": "sampling",
+    "rollout_buffer._observations": "sampling",
 }
 OF_DQN = {"_sample_action", "_store_transition", "replay_buffer.sample"}
-OF_PPO = {"policy.forward", "rollout_buffer.add", "rollout_buffer._get_samples"}
+OF_PPO = {"policy.forward", "rollout_buffer.add", "rollout_buffer._observations"}
 
 
 class Job(NamedTuple):

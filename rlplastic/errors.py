@@ -30,7 +30,9 @@ def unknown(kind: str, name: str, choices: Iterable[str]) -> UsageError:
     """
     valid = sorted(choices)
     lowered = {choice.lower(): choice for choice in valid}
-    near = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.0)
+    # letters in another order are the commonest slip, and difflib prefers longer words
+    near = [c for c in lowered if sorted(c) == sorted(name.lower())]
+    near = near or difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.0)
     guess = f" Did you mean {lowered[near[0]]!r}?" if near else ""
     shown = ", ".join(valid[:30]) + (", ..." if len(valid) > 30 else "")
     short = name if len(name) <= LONGEST_SHOWN else name[:LONGEST_SHOWN] + "..."

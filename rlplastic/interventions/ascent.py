@@ -59,8 +59,8 @@ def two_passes(
 ) -> dict[str, Tensor]:
     """Leave in ``.grad`` what `combine` makes of the critic's gradients at w and at w + ε.
 
-    The gradient of the other terms is taken at w and added. The weights are put back from copies,
-    since adding ε and taking it away again changes the last bit.
+    The gradient of the other terms is taken at w and added. The weights themselves stay as they
+    are and others stand in for them: adding ε and taking it away again changes the last bit.
 
     Args:
         agent: The learner.
@@ -82,15 +82,16 @@ def two_passes(
     moving: list[Parameter] = [w for w in agent.scope(scope) if place[id(w)] is not None]
     gradients = [g for w in moving if (g := place[id(w)]) is not None]
     with torch.no_grad():
-        before = [weight.detach().clone() for weight in moving]
-        places: list[Tensor] = [*moving]
-        torch._foreach_add_(places, list[Tensor](step(moving, gradients)))
+        before = [weight.data for weight in moving]
+        moved = torch._foreach_add(before, list[Tensor](step(moving, gradients)))
+    for weight, values in zip(moving, moved, strict=True):
+        weight.data = values
     try:
         there = look(losses("critic")["critic"])
         second = torch.autograd.grad(there, reached, allow_unused=True)
     finally:
-        with torch.no_grad():
-            torch._foreach_copy_(places, before)
+        for weight, values in zip(moving, before, strict=True):
+            weight.data = values
     with torch.no_grad():
         for parameter, used in zip(
             reached, combine(list(first), list(second), reached), strict=True
