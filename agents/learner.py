@@ -17,6 +17,9 @@ from rlplastic.errors import Diverged
 from rlplastic.interventions import Interventions, total
 
 
+Slopes = Callable[[], tuple[dict[str, Tensor], dict[nn.Parameter, Tensor]]]
+
+
 class Learner(interventions.Learner, Protocol):
     """What `update` needs of an agent, beside what interventions may ask of it."""
 
@@ -45,10 +48,21 @@ class Minibatch:
 
     The terms of the first call are computed at most once, so that an agent may look at them
     (for an early stop) before the interventions do. Dropout draws the same mask in every call.
+
+    Args:
+        policy: The network, asked for dropout.
+        terms: All terms, or the named ones, at the current weights.
+        slopes: See `rlplastic.interventions.Losses`.
     """
 
-    def __init__(self, policy: nn.Module, terms: Callable[[tuple[str, ...]], dict[str, Tensor]]):
+    def __init__(
+        self,
+        policy: nn.Module,
+        terms: Callable[[tuple[str, ...]], dict[str, Tensor]],
+        slopes: Slopes | None = None,
+    ) -> None:
         self._terms = terms
+        self.slopes = slopes
         self._masks = torch.get_rng_state() if has_dropout(policy) else None
         self._first: dict[str, Tensor] | None = None
 
@@ -93,6 +107,15 @@ def wrapped(
     return args
 
 
+def clip(gradients: list[Tensor], limit: float) -> float:
+    """`torch.nn.utils.clip_grad_norm_`'s norm and bytes; what is short enough is left alone."""
+    total_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    norm = float(total_norm)
+    if math.isfinite(norm) and norm + 1e-6 > limit * (1 - 1e-6):
+        torch._foreach_mul_(gradients, (limit / (total_norm + 1e-6)).clamp(max=1.0))
+    return norm
+
+
 def update(agent: Learner, losses: Minibatch) -> dict[str, Tensor]:
     """Turn loss terms into one step of the optimizer; returns the terms for the log.
 
@@ -105,7 +128,7 @@ def update(agent: Learner, losses: Minibatch) -> dict[str, Tensor]:
     loss = float(total(terms).detach())  # infinite targets have finite Huber gradients
     # the optimizer's parameters, without walking through the policy's modules for them
     trained = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = nn.utils.clip_grad_norm_(trained, agent.max_grad_norm, foreach=True).item()
+    norm = clip([p.grad for p in trained if p.grad is not None], agent.max_grad_norm)
     if not math.isfinite(norm):
         raise Diverged(f"gradient norm {norm} at update {agent.num_updates + 1}")
     if not math.isfinite(loss):

@@ -15,21 +15,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.preprocessing import is_image_space
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
-from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from rlplastic.agents.learner import Minibatch, has_dropout, update
+from rlplastic.agents.by_hand import Plain, cross_entropy, squared_error
+from rlplastic.agents.learner import Minibatch, Slopes, has_dropout, update
 from rlplastic.agents.networks import (
     ACTIVATIONS,
     Activation,
@@ -41,6 +37,7 @@ from rlplastic.agents.networks import (
     new_policy,
     scope_of,
 )
+from rlplastic.agents.predictor import Predictor, answers_of
 from rlplastic.agents.resume import restore, snapshot
 from rlplastic.envs.supervised import Supervised
 from rlplastic.errors import UsageError
@@ -66,99 +63,6 @@ class Batch(NamedTuple):
     answers: Tensor
 
 
-class Convolutions(BaseFeaturesExtractor):
-    """3 x 3 convolutions with stride 2, for images from 8 x 8 on."""
-
-    def __init__(
-        self, observation_space: spaces.Box, channels: Sequence[int], activation: type[nn.Module]
-    ) -> None:
-        inputs, height, width = observation_space.shape
-        modules: list[nn.Module] = []
-        for outputs in channels:
-            modules += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), activation()]
-            inputs, height, width = outputs, -(-height // 2), -(-width // 2)
-        super().__init__(observation_space, inputs * height * width)
-        self.net = nn.Sequential(*modules, nn.Flatten())
-
-    def forward(self, observations: Tensor) -> Tensor:
-        """``[batch, channels, height, width]`` to ``[batch, features]``."""
-        features: Tensor = self.net(observations)
-        return features
-
-
-class Predictor(BasePolicy):
-    """A network from observations to logits of classes, or to numbers.
-
-    Attributes:
-        net: The layers after the features, the output among them.
-    """
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        lr_schedule: Schedule,
-        *,
-        net_arch: Sequence[int],
-        activation_fn: type[nn.Module],
-        dropout: float = 0.0,
-        channels: Sequence[int] = (),
-        optimizer_class: type[torch.optim.Optimizer] = torch.optim.SGD,
-        optimizer_kwargs: dict[str, Any] | None = None,
-    ) -> None:
-        extractor: dict[str, Any] = {"features_extractor_class": FlattenExtractor}
-        if channels:
-            settings = {"channels": tuple(channels), "activation": activation_fn}
-            extractor = {
-                "features_extractor_class": Convolutions,
-                "features_extractor_kwargs": settings,
-            }
-        super().__init__(
-            observation_space,
-            action_space,
-            optimizer_class=optimizer_class,
-            optimizer_kwargs=optimizer_kwargs,
-            **extractor,
-        )
-        self._images = is_image_space(observation_space)
-        self.features_extractor = self.make_features_extractor()
-        width, modules = self.features_extractor.features_dim, list[nn.Module]()
-        for units in net_arch:
-            modules += [nn.Linear(width, units), activation_fn()]
-            modules += [nn.Dropout(dropout)] * bool(dropout)
-            width = units
-        self.net = nn.Sequential(*modules, nn.Linear(width, _outputs(action_space)))
-        self.optimizer = optimizer_class(
-            self.parameters(),
-            lr=lr_schedule(1),  # type: ignore[call-arg]
-            **self.optimizer_kwargs,
-        )
-
-    def paths(self) -> list[tuple[nn.Module, ...]]:
-        """The modules from the input to each output."""
-        return [(self.features_extractor, self.net)]
-
-    def forward(self, observations: Tensor) -> Tensor:
-        """``[batch, classes]`` logits, or ``[batch, outputs]`` numbers."""
-        inputs = observations.float()
-        if self._images:  # as `stable_baselines3.common.preprocessing`, asked once
-            inputs = inputs / 255.0
-        outputs: Tensor = self.net(self.features_extractor(inputs))
-        return outputs
-
-    def _predict(self, observation: Any, deterministic: bool = True) -> Tensor:
-        return answers_of(self(observation), self.action_space)
-
-
-def _outputs(space: spaces.Space[Any]) -> int:
-    return int(space.n) if isinstance(space, spaces.Discrete) else int(np.prod(space.shape or ()))
-
-
-def answers_of(outputs: Tensor, space: spaces.Space[Any]) -> Tensor:
-    """The most likely class ``[batch]``, or the numbers themselves."""
-    return outputs.argmax(dim=1) if isinstance(space, spaces.Discrete) else outputs
-
-
 class SupervisedLearner(BaseAlgorithm):
     """Cross-entropy (classes) or mean squared error (numbers), one update for each minibatch.
 
@@ -175,6 +79,7 @@ class SupervisedLearner(BaseAlgorithm):
         UsageError: a stream that does not tell the right answers.
     """
 
+    policy: Predictor
     batch_type = Batch
     gamma = 0.0  # nothing that comes later matters
 
@@ -252,6 +157,10 @@ class SupervisedLearner(BaseAlgorithm):
     def _answer(self) -> tuple[Batch, Minibatch, Any]:
         """What is shown now with its right answers, its losses, and the network's answers."""
         batch = self._shown()
+        plain = None if self.interventions.penalise else self.policy.plain()
+        if plain is not None:
+            losses, found = self._by_hand(batch, plain)
+            return batch, losses, answers_of(found, self.action_space).numpy()
         losses, outputs = self._losses(batch)
         if has_dropout(self.policy):  # answers are given without masks
             self.policy.set_training_mode(False)
@@ -273,7 +182,7 @@ class SupervisedLearner(BaseAlgorithm):
         """The loss of a minibatch, under the name that interventions know: ``critic``."""
         return self._losses(batch)[0]
 
-    def _losses(self, batch: Batch) -> tuple[Minibatch, list[Tensor]]:
+    def _losses(self, batch: Batch, slopes: Slopes | None = None) -> tuple[Minibatch, list[Tensor]]:
         """The losses, and where the outputs of the first pass are put."""
         outputs: list[Tensor] = []
 
@@ -285,7 +194,20 @@ class SupervisedLearner(BaseAlgorithm):
                 return {"critic": F.mse_loss(found, batch.answers)}
             return {"critic": F.cross_entropy(found, batch.answers)}
 
-        return Minibatch(self.policy, terms), outputs
+        return Minibatch(self.policy, terms, slopes), outputs
+
+    def _by_hand(self, batch: Batch, plain: Plain) -> tuple[Minibatch, Tensor]:
+        """The losses, whose gradient needs no graph, and the outputs at the weights as they are."""
+        inputs = self.policy.inputs(batch.observations).flatten(1)
+        passes = [plain.forward(inputs)]
+
+        def slopes() -> tuple[dict[str, Tensor], dict[nn.Parameter, Tensor]]:
+            seen = passes.pop() if passes else plain.forward(inputs)
+            loss_of = squared_error if seen[-1].ndim == batch.answers.ndim else cross_entropy
+            loss, slope = loss_of(seen[-1], batch.answers)
+            return {"critic": loss}, plain.backward(seen, slope)
+
+        return self._losses(batch, slopes)[0], passes[0][-1]
 
     def dump_logs(self) -> None:
         """Write what has been recorded for the log."""
@@ -308,7 +230,6 @@ class SupervisedLearner(BaseAlgorithm):
         """The hidden layers of a scope: of the network, which is all there is."""
         if name == "actor":
             return []
-        assert isinstance(self.policy, Predictor)
         return hidden_layers([leaves(*path) for path in self.policy.paths()])
 
     def targets(self) -> dict[nn.Parameter, nn.Parameter]:

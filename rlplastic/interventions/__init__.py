@@ -168,6 +168,11 @@ class Interventions:
                 return member.optimizer(parameters)
         return default()
 
+    @property
+    def penalise(self) -> bool:
+        """True if a member adds a tensor to the critic's term, whose gradient is autograd's."""
+        return bool(self._penalties)
+
     def penalised(self, agent: Learner, losses: Losses) -> Losses:
         """The losses with every member's penalty in the critic's term."""
         if not self._penalties:
@@ -193,9 +198,9 @@ class Interventions:
         losses = self.penalised(agent, losses)
         if self._gradient is not None:
             return self._gradient(agent, losses)
-        terms = losses()
-        total(terms).backward()  # type: ignore[no-untyped-call]
-        return terms
+        from rlplastic.interventions.ascent import plain
+
+        return plain(losses)
 
     def new_objective(self, agent: Learner) -> None:
         """Tell every member."""

@@ -43,9 +43,39 @@ def inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
 
 def plain(losses: Losses) -> dict[str, Tensor]:
     """The gradient at the weights, as without any intervention."""
-    terms = losses()
-    total(terms).backward()  # type: ignore[no-untyped-call]
+    slopes = getattr(losses, "slopes", None)
+    if slopes is None:
+        terms = losses()
+        total(terms).backward()  # type: ignore[no-untyped-call]
+        return terms
+    terms, found = slopes()
+    for parameter, gradient in found.items():
+        parameter.grad = gradient
     return terms
+
+
+def critic_gradient(
+    losses: Losses, reached: Sequence[Parameter], *names: str
+) -> tuple[dict[str, Tensor], Gradients]:
+    """The terms, or the named ones, and the critic's gradient; the others' is left in ``.grad``.
+
+    Args:
+        losses: The terms of the minibatch.
+        reached: By which parameters; None stands for one that the critic's term does not reach.
+        names: ``critic``, or none for all terms.
+    """
+    slopes = getattr(losses, "slopes", None)
+    if slopes is not None:
+        terms, known = slopes()
+        return terms, [known.get(parameter) for parameter in reached]
+    terms = losses(*names)
+    others = {name: term for name, term in terms.items() if name != "critic"}
+    found = torch.autograd.grad(
+        terms["critic"], reached, retain_graph=bool(others), allow_unused=True
+    )
+    if others:
+        total(others).backward()  # type: ignore[no-untyped-call]
+    return terms, list(found)
 
 
 def two_passes(
@@ -68,14 +98,8 @@ def two_passes(
         combine: From both gradients over `reached`, where None means that the term does not
             reach the parameter, to the one that is used.
     """
-    terms = losses()
-    others = {name: term for name, term in terms.items() if name != "critic"}
     reached = agent.scope("all")
-    first = torch.autograd.grad(
-        terms["critic"], reached, retain_graph=bool(others), allow_unused=True
-    )
-    if others:
-        total(others).backward()  # type: ignore[no-untyped-call]
+    terms, first = critic_gradient(losses, reached)
     place = {id(parameter): g for parameter, g in zip(reached, first, strict=True)}
     moving: list[Parameter] = [w for w in agent.scope(scope) if place[id(w)] is not None]
     gradients = [g for w in moving if (g := place[id(w)]) is not None]
@@ -84,15 +108,12 @@ def two_passes(
         places: list[Tensor] = [*moving]
         torch._foreach_add_(places, list[Tensor](step(moving, gradients)))
     try:
-        there = losses("critic")["critic"]
-        second = torch.autograd.grad(there, reached, allow_unused=True)
+        _, second = critic_gradient(losses, reached, "critic")
     finally:
         with torch.no_grad():
             torch._foreach_copy_(places, before)
     with torch.no_grad():
-        for parameter, used in zip(
-            reached, combine(list(first), list(second), reached), strict=True
-        ):
+        for parameter, used in zip(reached, combine(first, second, reached), strict=True):
             if used is not None:
                 kept = parameter.grad
                 parameter.grad = used if kept is None else kept.add_(used)

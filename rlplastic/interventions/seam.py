@@ -17,6 +17,10 @@ class Losses(Protocol):
 
     The minibatch, the bootstrap target and any dropout mask are the same in every call.
     Called with names, it computes only those terms.
+
+    It may have ``slopes()``, where the critic's term is the only one: the terms and their gradient
+    by every parameter, without a graph. Who needs no more than that asks `ascent.critic_gradient`,
+    which takes it or autograd.
     """
 
     def __call__(self, *names: str) -> dict[str, Tensor]:
