@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from rlplastic.agents.critics import Critic, cross_entropy, logits_of
+from rlplastic.agents.direct import chain_of, huber, outputs, shown
 from rlplastic.agents.features import features_for
 from rlplastic.agents.learner import Minibatch, update, wrapped
 from rlplastic.agents.networks import (
@@ -32,7 +33,7 @@ from rlplastic.agents.networks import (
     scope_of,
     set_channels_last,
 )
-from rlplastic.agents.replay import Array, FrameReplay, replay_class
+from rlplastic.agents.replay import Array, FrameReplay, LeanReplay, replay_class
 from rlplastic.agents.resume import restore, snapshot
 from rlplastic.errors import UsageError
 from rlplastic.interventions import Interventions
@@ -101,8 +102,7 @@ class DQN(stable_baselines3.DQN):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         losses = []
-        for _ in range(gradient_steps):
-            drawn = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
+        for drawn in self._minibatches(gradient_steps, batch_size):
             self.last_batch = self.interventions.minibatch(self, drawn)
             terms = update(self, self.losses(self.last_batch))
             losses.append(terms["critic"].item())
@@ -110,12 +110,27 @@ class DQN(stable_baselines3.DQN):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/loss", np.mean(losses))
 
+    def _minibatches(self, count: int, size: int) -> Iterator[ReplayBufferSamples]:
+        """As many minibatches from the replay memory: of vectors, all are drawn at once."""
+        memory = self.replay_buffer
+        assert memory is not None
+        if isinstance(memory, LeanReplay) and memory.divisible:
+            drawn = memory.sample(count * size, env=self._vec_normalize_env)
+            parts = [[None] * count if d is None else d.split(size) for d in drawn]
+            yield from map(ReplayBufferSamples, *parts)
+            return
+        for _ in range(count):
+            yield memory.sample(size, env=self._vec_normalize_env)
+
     def losses(self, batch: ReplayBufferSamples) -> Minibatch:
         """The critic's loss; the bootstrap target is computed here, once."""
         weights = self.interventions.weights(self, batch)
+        plain = self.critic.kind == "huber" and weights is None
         discounts = batch.discounts if batch.discounts is not None else self.gamma
         with torch.no_grad():
-            future, best = self.q_net_target(batch.next_observations).max(dim=1, keepdim=True)
+            future, best = values_of(self.q_net_target, batch.next_observations).max(
+                dim=1, keepdim=True
+            )
             target = batch.rewards + (1 - batch.dones) * discounts * future
             if self.critic.kind == "c51":
                 atoms = self.critic.centres().to(target)
@@ -126,6 +141,9 @@ class DQN(stable_baselines3.DQN):
                 wanted = self.critic.probabilities(target.squeeze(1))
 
         def terms(_: tuple[str, ...]) -> dict[str, Tensor]:
+            chain = chain_of(self.q_net) if plain else None
+            if chain is not None:
+                return {"critic": huber(self.q_net, chain, batch, target)}
             values = self.q_net(batch.observations)
             actions = batch.actions.long()
             if self.critic.binned:
@@ -199,7 +217,7 @@ class DQN(stable_baselines3.DQN):
         else:  # `collect_rollouts` has set the evaluation mode
             assert self._last_obs is not None
             with torch.inference_mode():
-                values = self.q_net(obs_as_tensor(self._last_obs, self.device))
+                values = values_of(self.q_net, obs_as_tensor(self._last_obs, self.device))
                 actions = values.argmax(dim=1).cpu().numpy()
         return actions, actions
 
@@ -226,6 +244,15 @@ class DQN(stable_baselines3.DQN):
         replay_buffer.add(self._last_obs, shown, buffer_action, reward, dones, infos)  # type: ignore[arg-type]
         self._last_original_obs = self._last_obs
         self._last_obs = new_obs
+
+
+def values_of(network: nn.Module, observations: Tensor) -> Tensor:
+    """The values ``[batch, actions]``, where no gradient is asked for."""
+    chain = chain_of(network)
+    values: Tensor = (
+        network(observations) if chain is None else outputs(chain, shown(observations))[-1]
+    )
+    return values
 
 
 def chosen(logits: Tensor, actions: Tensor) -> Tensor:

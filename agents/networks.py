@@ -10,6 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from rlplastic.agents.adam import LeanAdam
 from rlplastic.agents.modules import Replaced, SeededDropout
 from rlplastic.errors import UsageError
 from rlplastic.interventions import SCOPES
@@ -324,11 +325,13 @@ def target_copy(policy: Any, module: nn.Module) -> nn.Module | None:
 
 
 def default_optimizer(agent: Any, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimizer that stable-baselines3 makes for these parameters."""
+    """The optimizer that stable-baselines3 makes for these parameters, or one of the same bytes."""
     policy = agent.policy
-    made: torch.optim.Optimizer = policy.optimizer_class(
-        parameters, lr=agent.lr_schedule(1), **policy.optimizer_kwargs
-    )
+    kind, settings = policy.optimizer_class, policy.optimizer_kwargs
+    lean = kind is torch.optim.Adam and settings.get("fused") and not settings.get("amsgrad")
+    if lean and torch.device(agent.device).type == "cpu":
+        kind = LeanAdam
+    made: torch.optim.Optimizer = kind(parameters, lr=agent.lr_schedule(1), **settings)
     return made
 
 

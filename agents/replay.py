@@ -53,6 +53,11 @@ class LeanReplay(ReplayBuffer):
         super().__init__(*args, **kwargs)
         self._added = 0  # rows since the last `news`
 
+    @property
+    def divisible(self) -> bool:
+        """Whether one large sample holds the minibatches that as many small ones would draw."""
+        return self.n_envs == 1  # of several copies, steps and copies are drawn in turn
+
     def news(self) -> dict[str, Any]:
         """What has come since this was last called, for a checkpoint; `add_news` puts it back.
 
@@ -150,6 +155,11 @@ class FrameReplay(LeanReplay):
         self.observations = Gathered(self, 0)  # type: ignore[assignment]
         self.next_observations = Gathered(self, 1)  # type: ignore[assignment]
         self._forget()
+
+    @property
+    def divisible(self) -> bool:
+        """See `LeanReplay.divisible`; not of frames, which would lie there all at once."""
+        return False
 
     def reset(self) -> None:
         """Empty the memory."""

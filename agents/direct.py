@@ -1,0 +1,144 @@
+"""Known networks run by hand: the same kernels in the same order, so the same bytes, sooner.
+
+Small networks spend more time on the way to their kernels than in them: modules that call modules,
+a graph of the pass, an engine that walks it. For networks of linear layers, convolutions and ReLUs
+in one chain, `outputs` calls the kernels of the forward pass, and `huber` is a loss whose gradient
+calls those of the backward pass. To the rest of the program it is a loss like any other:
+``backward()``, `torch.autograd.grad` and second derivatives work on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from stable_baselines3.common.torch_layers import FlattenExtractor, NatureCNN
+from stable_baselines3.dqn.policies import QNetwork
+from torch import Tensor, nn
+
+from rlplastic.agents.features import SmallCNN
+
+KNOWN = (nn.Linear, nn.Conv2d, nn.ReLU, nn.Flatten)
+_aten: Any = torch.ops.aten
+
+
+def chain_of(network: Any) -> list[nn.Module] | None:
+    """The leaf modules of a Q-network in the order of its pass; None if it is not a known one.
+
+    Looked up anew for each pass, since interventions replace modules and put hooks on them.
+    """
+    if type(network) is not QNetwork:
+        return None
+    extractor = network.features_extractor
+    if type(extractor) in (NatureCNN, SmallCNN):
+        containers = [extractor.cnn, extractor.linear, network.q_net]
+    elif type(extractor) is FlattenExtractor and len(network.observation_space.shape) == 1:
+        containers = [network.q_net]
+    else:
+        return None
+    chain = [leaf for container in containers for leaf in container._modules.values()]
+    if not all(type(leaf) in KNOWN for leaf in chain):
+        return None
+    watched = any(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+        for module in (network, extractor, *containers, *chain)
+    )
+    return None if watched else chain
+
+
+def shown(observations: Tensor) -> Tensor:
+    """Observations as known networks take them: floats, images divided by 255."""
+    if observations.ndim == 4:
+        return observations.float() / 255.0
+    return observations.float()
+
+
+def outputs(chain: Sequence[nn.Module], inputs: Tensor) -> list[Tensor]:
+    """What goes into each module of a chain, and last what comes out; call it without gradients."""
+    found = [inputs]
+    x = inputs
+    for module in chain:
+        kind = type(module)
+        if kind is nn.Linear:
+            x = F.linear(x, module.weight, module.bias)  # type: ignore[arg-type]
+        elif kind is nn.ReLU:
+            x = torch.relu_(x)  # of weights that nobody else has seen
+        elif kind is nn.Conv2d:
+            x = module._conv_forward(x, module.weight, module.bias)  # type: ignore[operator]
+        else:
+            x = x.flatten(1)
+        found.append(x)
+    return found
+
+
+def huber(network: nn.Module, chain: Sequence[nn.Module], batch: Any, targets: Tensor) -> Tensor:
+    """The mean Huber loss of the values of the actions taken; targets ``[batch, 1]``."""
+    weights = [p for module in chain for p in module._parameters.values()]
+    loss: Tensor = _Huber.apply(network, chain, batch, targets, *weights)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _Huber(torch.autograd.Function):
+    """`huber`, with a gradient for the weights of the chain."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, network: nn.Module, chain: Any, batch: Any, targets: Tensor, *weights: Tensor
+    ) -> Tensor:
+        """The loss at the weights, which are those of the chain."""
+        passed = outputs(chain, shown(batch.observations))
+        chosen = torch.gather(passed[-1], 1, batch.actions.long())
+        ctx.save_for_backward(*weights)
+        ctx.kept = network, chain, batch, targets, passed, chosen
+        return F.smooth_l1_loss(chosen, targets)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        """The kernels that autograd would call, in its order."""
+        network, chain, batch, targets, passed, chosen = ctx.kept
+        weights = ctx.saved_tensors  # raises if they have been changed since
+        actions = batch.actions.long()
+        if torch.is_grad_enabled():  # somebody wants the gradient's own gradient
+            values = torch.gather(network(batch.observations), 1, actions)
+            loss = F.smooth_l1_loss(values, targets) * gradient
+            return (None,) * 4 + torch.autograd.grad(loss, weights, create_graph=True)
+        by_chosen = _aten.smooth_l1_loss_backward(gradient, chosen, targets, 1, 1.0)
+        g = torch.zeros_like(passed[-1]).scatter_add_(1, actions, by_chosen)
+        found: list[Tensor | None] = []
+        for place in reversed(range(len(chain))):
+            module, x = chain[place], passed[place]
+            kind = type(module)
+            if kind is nn.Linear:
+                found += [g.sum(0), g.t().mm(x)]
+                if place:
+                    g = g.mm(module.weight)
+            elif kind is nn.ReLU:
+                g = _aten.threshold_backward(g, x, 0)
+            elif kind is nn.Conv2d:
+                g, *by_weights = _through_convolution(module, g, x, place > 0)
+                found += reversed(by_weights)
+            else:
+                g = g.reshape(x.shape)
+        return None, None, None, None, *reversed(found)
+
+
+def _through_convolution(
+    module: nn.Conv2d, gradient: Tensor, x: Tensor, further: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of the input, if it goes on from there, of the weight and of the bias."""
+    found: tuple[Tensor, Tensor, Tensor] = _aten.convolution_backward(
+        gradient,
+        x,
+        module.weight,
+        [len(module.weight)],
+        module.stride,
+        module.padding,
+        module.dilation,
+        False,
+        [0, 0],
+        module.groups,
+        [further, True, True],
+    )
+    return found
