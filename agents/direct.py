@@ -22,6 +22,7 @@ from rlplastic.agents.features import SmallCNN
 
 KNOWN = (nn.Linear, nn.Conv2d, nn.ReLU, nn.Flatten)
 _aten: Any = torch.ops.aten
+_MEAN, _NO_CLASS = 1, -100  # torch's own: the reduction, and the class that is left out
 
 
 def chain_of(network: Any) -> list[nn.Module] | None:
@@ -38,12 +39,22 @@ def chain_of(network: Any) -> list[nn.Module] | None:
         containers = [network.q_net]
     else:
         return None
+    return chain_in(containers, network, extractor)
+
+
+def chain_in(containers: Sequence[Any], *others: Any) -> list[Any] | None:
+    """The modules of containers that are passed in turn; None if one is not known, or watched.
+
+    Args:
+        containers: Sequences of modules, in the order of the pass.
+        others: Modules that the pass goes through as well, which may have hooks.
+    """
     chain = [leaf for container in containers for leaf in container._modules.values()]
     if not all(type(leaf) in KNOWN for leaf in chain):
         return None
     watched = any(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
-        for module in (network, extractor, *containers, *chain)
+        for module in (*others, *containers, *chain)
     )
     return None if watched else chain
 
@@ -106,22 +117,52 @@ class _Huber(torch.autograd.Function):
             return (None,) * 4 + torch.autograd.grad(loss, weights, create_graph=True)
         by_chosen = _aten.smooth_l1_loss_backward(gradient, chosen, targets, 1, 1.0)
         g = torch.zeros_like(passed[-1]).scatter_add_(1, actions, by_chosen)
-        found: list[Tensor | None] = []
-        for place in reversed(range(len(chain))):
-            module, x = chain[place], passed[place]
-            kind = type(module)
-            if kind is nn.Linear:
-                found += [g.sum(0), g.t().mm(x)]
-                if place:
-                    g = g.mm(module.weight)
-            elif kind is nn.ReLU:
-                g = _aten.threshold_backward(g, x, 0)
-            elif kind is nn.Conv2d:
-                g, *by_weights = _through_convolution(module, g, x, place > 0)
-                found += reversed(by_weights)
-            else:
-                g = g.reshape(x.shape)
-        return None, None, None, None, *reversed(found)
+        return None, None, None, None, *slopes(chain, passed, g)
+
+
+def slopes(chain: Sequence[Any], passed: Sequence[Tensor], g: Tensor) -> list[Tensor]:
+    """The gradient of each weight and bias of a chain, in order; call it without gradients.
+
+    Args:
+        chain: The modules.
+        passed: What `outputs` returned, with the same weights.
+        g: The loss's gradient by what comes out.
+    """
+    found: list[Tensor] = []
+    for place in reversed(range(len(chain))):
+        module, x = chain[place], passed[place]
+        kind = type(module)
+        if kind is nn.Linear:
+            found += [g.sum(0), g.t().mm(x)]
+            if place:
+                g = g.mm(module.weight)
+        elif kind is nn.ReLU:
+            g = _aten.threshold_backward(g, x, 0)
+        elif kind is nn.Conv2d:
+            g, *by_weights = _through_convolution(module, g, x, place > 0)
+            found += reversed(by_weights)
+        else:
+            g = g.reshape(x.shape)
+    return found[::-1]
+
+
+def mean_loss(found: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean loss of outputs, and its gradient by them; call it without gradients.
+
+    Cross-entropy where there are classes to choose from, squared error where there are numbers.
+
+    Args:
+        found: ``[batch, outputs]``.
+        answers: int64 ``[batch]``, or float32 ``[batch, outputs]``.
+    """
+    one = torch.ones((), dtype=found.dtype, device=found.device)
+    if found.ndim == answers.ndim:
+        loss: Tensor = _aten.mse_loss(found, answers, _MEAN)
+        return loss, _aten.mse_loss_backward(one, found, answers, _MEAN)
+    logs = torch.log_softmax(found, 1)
+    loss, count = _aten.nll_loss_forward(logs, answers, None, _MEAN, _NO_CLASS)
+    by_logs = _aten.nll_loss_backward(one, logs, answers, None, _MEAN, _NO_CLASS, count)
+    return loss, _aten._log_softmax_backward_data(by_logs, logs, 1, found.dtype)
 
 
 def _through_convolution(

@@ -16,7 +16,6 @@ from rlplastic import interventions
 from rlplastic.errors import Diverged
 from rlplastic.interventions import Interventions, total
 
-
 Slopes = Callable[[], tuple[dict[str, Tensor], dict[nn.Parameter, Tensor]]]
 
 

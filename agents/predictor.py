@@ -14,7 +14,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Flatten
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from rlplastic.agents.by_hand import Plain
+from rlplastic.agents.direct import chain_in
 
 
 class Convolutions(BaseFeaturesExtractor):
@@ -101,12 +101,17 @@ class Predictor(BasePolicy):
         outputs: Tensor = self.net(self.features_extractor(self.inputs(observations)))
         return outputs
 
-    def plain(self) -> Plain | None:
-        """Its layers, where their gradient can be taken by hand: with flat inputs and no more."""
+    def chain(self) -> list[nn.Module] | None:
+        """As `rlplastic.agents.direct.chain_of`; all its weights are learnt."""
         extractor = self.features_extractor
-        hooks = (self._forward_hooks, self._forward_pre_hooks, self.net._forward_hooks)
-        flat = type(extractor) is FlattenExtractor and not extractor._forward_hooks
-        return Plain.of(self.net) if flat and not any(hooks) else None
+        below = extractor.net if isinstance(extractor, Convolutions) else extractor
+        if type(extractor) not in (Convolutions, FlattenExtractor):
+            return None
+        chain = chain_in([below, self.net], self, extractor)
+        if chain is None:
+            return None
+        learnt = all(p.requires_grad for leaf in chain for p in leaf._parameters.values())
+        return chain if learnt else None
 
     def _predict(self, observation: Any, deterministic: bool = True) -> Tensor:
         return answers_of(self(observation), self.action_space)

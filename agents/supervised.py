@@ -24,7 +24,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from rlplastic.agents.by_hand import Plain, cross_entropy, squared_error
+from rlplastic.agents.direct import mean_loss, outputs, slopes
 from rlplastic.agents.learner import Minibatch, Slopes, has_dropout, update
 from rlplastic.agents.networks import (
     ACTIVATIONS,
@@ -122,7 +122,7 @@ class SupervisedLearner(BaseAlgorithm):
     def _setup_model(self) -> None:
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
-        self.policy = self.policy_class(
+        self.policy = self.policy_class(  # type: ignore[assignment]
             self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
         )
         self.interventions.rebuild(self.policy)
@@ -157,19 +157,19 @@ class SupervisedLearner(BaseAlgorithm):
     def _answer(self) -> tuple[Batch, Minibatch, Any]:
         """What is shown now with its right answers, its losses, and the network's answers."""
         batch = self._shown()
-        plain = None if self.interventions.penalise else self.policy.plain()
-        if plain is not None:
-            losses, found = self._by_hand(batch, plain)
-            return batch, losses, answers_of(found, self.action_space).numpy()
-        losses, outputs = self._losses(batch)
+        chain = None if self.interventions.penalise else self.policy.chain()
+        if chain is not None:
+            losses, first = self._direct(batch, chain)
+            return batch, losses, answers_of(first, self.action_space).cpu().numpy()
+        losses, found = self._losses(batch)
         if has_dropout(self.policy):  # answers are given without masks
             self.policy.set_training_mode(False)
             with torch.no_grad():
-                outputs.append(self.policy(batch.observations))
+                found.append(self.policy(batch.observations))
             self.policy.set_training_mode(True)
         else:
             losses.peek()
-        return batch, losses, answers_of(outputs[0], self.action_space).cpu().numpy()
+        return batch, losses, answers_of(found[0], self.action_space).cpu().numpy()
 
     def _shown(self) -> Batch:
         """What is shown now, with its right answers."""
@@ -182,32 +182,35 @@ class SupervisedLearner(BaseAlgorithm):
         """The loss of a minibatch, under the name that interventions know: ``critic``."""
         return self._losses(batch)[0]
 
-    def _losses(self, batch: Batch, slopes: Slopes | None = None) -> tuple[Minibatch, list[Tensor]]:
+    def _losses(self, batch: Batch, direct: Slopes | None = None) -> tuple[Minibatch, list[Tensor]]:
         """The losses, and where the outputs of the first pass are put."""
-        outputs: list[Tensor] = []
+        first: list[Tensor] = []
 
         def terms(_: tuple[str, ...]) -> dict[str, Tensor]:
             found = self.policy(batch.observations)
-            if not outputs:
-                outputs.append(found.detach())
+            if not first:
+                first.append(found.detach())
             if found.ndim == batch.answers.ndim:
                 return {"critic": F.mse_loss(found, batch.answers)}
             return {"critic": F.cross_entropy(found, batch.answers)}
 
-        return Minibatch(self.policy, terms, slopes), outputs
+        return Minibatch(self.policy, terms, direct), first
 
-    def _by_hand(self, batch: Batch, plain: Plain) -> tuple[Minibatch, Tensor]:
+    def _direct(self, batch: Batch, chain: list[nn.Module]) -> tuple[Minibatch, Tensor]:
         """The losses, whose gradient needs no graph, and the outputs at the weights as they are."""
-        inputs = self.policy.inputs(batch.observations).flatten(1)
-        passes = [plain.forward(inputs)]
+        weights = [p for module in chain for p in module._parameters.values() if p is not None]
+        with torch.no_grad():
+            inputs = self.policy.inputs(batch.observations)
+            passes = [outputs(chain, inputs)]
 
-        def slopes() -> tuple[dict[str, Tensor], dict[nn.Parameter, Tensor]]:
-            seen = passes.pop() if passes else plain.forward(inputs)
-            loss_of = squared_error if seen[-1].ndim == batch.answers.ndim else cross_entropy
-            loss, slope = loss_of(seen[-1], batch.answers)
-            return {"critic": loss}, plain.backward(seen, slope)
+        def terms_and_slopes() -> tuple[dict[str, Tensor], dict[nn.Parameter, Tensor]]:
+            with torch.no_grad():
+                passed = passes.pop() if passes else outputs(chain, inputs)
+                loss, slope = mean_loss(passed[-1], batch.answers)
+                found = slopes(chain, passed, slope)
+            return {"critic": loss}, dict(zip(weights, found, strict=True))
 
-        return self._losses(batch, slopes)[0], passes[0][-1]
+        return self._losses(batch, terms_and_slopes)[0], passes[0][-1]
 
     def dump_logs(self) -> None:
         """Write what has been recorded for the log."""

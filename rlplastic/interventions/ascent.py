@@ -48,10 +48,11 @@ def plain(losses: Losses) -> dict[str, Tensor]:
         terms = losses()
         total(terms).backward()  # type: ignore[no-untyped-call]
         return terms
-    terms, found = slopes()
+    known: dict[str, Tensor]
+    known, found = slopes()
     for parameter, gradient in found.items():
         parameter.grad = gradient
-    return terms
+    return known
 
 
 def critic_gradient(
