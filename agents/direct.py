@@ -59,6 +59,11 @@ def chain_in(containers: Sequence[Any], *others: Any) -> list[Any] | None:
     return None if watched else chain
 
 
+def weights_of(chain: Sequence[nn.Module]) -> list[nn.Parameter]:
+    """Weight and bias of each module of a chain, in order."""
+    return [p for module in chain for p in module._parameters.values() if p is not None]
+
+
 def shown(observations: Tensor) -> Tensor:
     """Observations as known networks take them: floats, images divided by 255."""
     if observations.ndim == 4:
@@ -86,7 +91,7 @@ def outputs(chain: Sequence[nn.Module], inputs: Tensor) -> list[Tensor]:
 
 def huber(network: nn.Module, chain: Sequence[nn.Module], batch: Any, targets: Tensor) -> Tensor:
     """The mean Huber loss of the values of the actions taken; targets ``[batch, 1]``."""
-    weights = [p for module in chain for p in module._parameters.values()]
+    weights = weights_of(chain)
     loss: Tensor = _Huber.apply(network, chain, batch, targets, *weights)  # type: ignore[no-untyped-call]
     return loss
 

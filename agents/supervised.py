@@ -24,7 +24,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from rlplastic.agents.direct import mean_loss, outputs, slopes
+from rlplastic.agents.direct import mean_loss, outputs, slopes, weights_of
 from rlplastic.agents.learner import Minibatch, Slopes, has_dropout, update
 from rlplastic.agents.networks import (
     ACTIVATIONS,
@@ -198,7 +198,7 @@ class SupervisedLearner(BaseAlgorithm):
 
     def _direct(self, batch: Batch, chain: list[nn.Module]) -> tuple[Minibatch, Tensor]:
         """The losses, whose gradient needs no graph, and the outputs at the weights as they are."""
-        weights = [p for module in chain for p in module._parameters.values() if p is not None]
+        weights = weights_of(chain)
         with torch.no_grad():
             inputs = self.policy.inputs(batch.observations)
             passes = [outputs(chain, inputs)]
@@ -227,6 +227,9 @@ class SupervisedLearner(BaseAlgorithm):
     def scope(self, name: str) -> list[nn.Parameter]:
         """The parameters of a scope; the critic is the network, and there is no actor."""
         policy = self.policy
+        chain = policy.chain() if name in ("critic", "all") else None
+        if chain is not None:  # the same, without a walk through all modules at every update
+            return weights_of(chain)
         return scope_of(name, critic=policy.parameters(), head=last_linear(policy), actor=())
 
     def layers(self, name: str) -> list[Layer]:
@@ -265,37 +268,9 @@ class SupervisedLearner(BaseAlgorithm):
         self.last_batch = self._shown()
 
 
-def _build(
-    config: Any, env: VecEnv, seed: int, interventions: Interventions, device: str
-) -> SupervisedLearner:
-    """A newborn learner of a configuration."""
-    settings: dict[str, Any] = {"fused": config.fused}
-    if config.optimizer == "sgd":
-        settings["momentum"] = config.momentum
-    else:
-        settings["eps"] = config.adam_eps
-    return SupervisedLearner(
-        env,
-        learning_rate=config.learning_rate,
-        policy_kwargs={
-            "net_arch": list(config.hidden),
-            "activation_fn": ACTIVATIONS[config.activation],
-            "dropout": config.dropout,
-            "channels": list(getattr(config, "channels", ())),
-            "optimizer_class": OPTIMIZERS[config.optimizer],
-            "optimizer_kwargs": settings,
-        },
-        max_grad_norm=config.max_grad_norm,
-        interventions=interventions,
-        seed=seed,
-        device=device,
-    )
-
-
-@agent("mlp")
 @dataclass(frozen=True, kw_only=True)
-class MLPConfig:
-    """A fully connected network that learns from right answers, one pass over a stream.
+class SupervisedConfig:
+    """What the configurations of all supervised agents have in common.
 
     Attributes:
         num_envs: Examples of a minibatch: each copy shows one.
@@ -303,9 +278,9 @@ class MLPConfig:
         learning_rate: Its step size, constant.
         momentum: Of SGD.
         adam_eps: Of Adam.
-        hidden: Widths of the hidden layers.
+        hidden: Widths of the hidden layers; of the CNN, those after the convolutions.
         activation: Of the hidden layers.
-        dropout: Probability that a hidden unit is masked in an update; answers are unmasked.
+        dropout: Probability that a unit of `hidden` is masked in an update; answers are unmasked.
         max_grad_norm: The gradient is clipped to this norm; the default leaves it alone.
         fused: Fused optimizer: faster, the same numbers to rounding.
     """
@@ -328,58 +303,67 @@ class MLPConfig:
         """Examples between two updates: phases are whole multiples of it."""
         return self.num_envs
 
+    def network(self) -> dict[str, Any]:
+        """The arguments of `Predictor`."""
+        settings: dict[str, Any] = {"fused": self.fused}
+        if self.optimizer == "sgd":
+            settings["momentum"] = self.momentum
+        else:
+            settings["eps"] = self.adam_eps
+        return {
+            "net_arch": list(self.hidden),
+            "activation_fn": ACTIVATIONS[self.activation],
+            "dropout": self.dropout,
+            "optimizer_class": OPTIMIZERS[self.optimizer],
+            "optimizer_kwargs": settings,
+        }
+
     def build(
         self, env: VecEnv, *, seed: int, interventions: Interventions, device: str, horizon: int
     ) -> SupervisedLearner:
         """A newborn learner."""
-        return _build(self, env, seed, interventions, device)
+        return SupervisedLearner(
+            env,
+            learning_rate=self.learning_rate,
+            policy_kwargs=self.network(),
+            max_grad_norm=self.max_grad_norm,
+            interventions=interventions,
+            seed=seed,
+            device=device,
+        )
+
+
+@agent("mlp")
+@dataclass(frozen=True, kw_only=True)
+class MLPConfig(SupervisedConfig):
+    """A fully connected network that learns from right answers, one pass over a stream."""
 
 
 @agent("cnn")
 @dataclass(frozen=True, kw_only=True)
-class CNNConfig:
+class CNNConfig(SupervisedConfig):
     """A small convolutional network that learns from right answers, one pass over a stream.
 
     Attributes:
-        num_envs: Examples of a minibatch: each copy shows one.
-        optimizer: ``sgd`` or ``adam``.
-        learning_rate: Its step size, constant.
-        momentum: Of SGD.
-        adam_eps: Of Adam.
         channels: Of the convolutions, 3 x 3 with stride 2 each.
-        hidden: Widths of the hidden layers after them.
-        activation: Of the hidden layers.
-        dropout: Probability that a unit of `hidden` is masked in an update; answers are unmasked.
-        max_grad_norm: The gradient is clipped to this norm; the default leaves it alone.
-        fused: Fused optimizer: faster, the same numbers to rounding.
     """
 
-    learns: ClassVar[bool] = True
-
-    num_envs: Annotated[int, Ge(1)] = 16
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    learning_rate: Annotated[float, Gt(0)] = 0.01
-    momentum: Annotated[float, Ge(0), Lt(1)] = 0.0
-    adam_eps: Annotated[float, Gt(0)] = 1e-8
     channels: Sequence[Annotated[int, Ge(1)]] = (16, 32)
     hidden: Sequence[Annotated[int, Ge(1)]] = (100,)
-    activation: Activation = "relu"
-    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
-    max_grad_norm: Annotated[float, Gt(0)] = NO_CLIPPING
-    fused: bool = True
 
-    @property
-    def rollout(self) -> int:
-        """Examples between two updates: phases are whole multiples of it."""
-        return self.num_envs
+    def network(self) -> dict[str, Any]:
+        """The arguments of `Predictor`."""
+        return {**super().network(), "channels": list(self.channels)}
 
     def build(
         self, env: VecEnv, *, seed: int, interventions: Interventions, device: str, horizon: int
     ) -> SupervisedLearner:
-        """A newborn learner."""
+        """A newborn learner, if the stream shows images."""
         if len(env.observation_space.shape or ()) != 3:
             raise UsageError(
                 f"agent 'cnn': needs images; this stream shows {env.observation_space}. "
                 "Agent 'mlp' takes it"
             )
-        return _build(self, env, seed, interventions, device)
+        return super().build(
+            env, seed=seed, interventions=interventions, device=device, horizon=horizon
+        )
