@@ -32,10 +32,10 @@ def chain_of(network: Any) -> list[nn.Module] | None:
     """
     if type(network) is not QNetwork:
         return None
-    extractor = network.features_extractor
+    extractor: Any = network.features_extractor
     if type(extractor) in (NatureCNN, SmallCNN):
         containers = [extractor.cnn, extractor.linear, network.q_net]
-    elif type(extractor) is FlattenExtractor and len(network.observation_space.shape) == 1:
+    elif type(extractor) is FlattenExtractor and len(network.observation_space.shape or ()) == 1:
         containers = [network.q_net]
     else:
         return None
@@ -111,7 +111,7 @@ class _Huber(torch.autograd.Function):
         return F.smooth_l1_loss(chosen, targets)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """The kernels that autograd would call, in its order."""
         network, chain, batch, targets, passed, chosen = ctx.kept
         weights = ctx.saved_tensors  # raises if they have been changed since
@@ -119,7 +119,7 @@ class _Huber(torch.autograd.Function):
         if torch.is_grad_enabled():  # somebody wants the gradient's own gradient
             values = torch.gather(network(batch.observations), 1, actions)
             loss = F.smooth_l1_loss(values, targets) * gradient
-            return (None,) * 4 + torch.autograd.grad(loss, weights, create_graph=True)
+            return None, None, None, None, *torch.autograd.grad(loss, weights, create_graph=True)
         by_chosen = _aten.smooth_l1_loss_backward(gradient, chosen, targets, 1, 1.0)
         g = torch.zeros_like(passed[-1]).scatter_add_(1, actions, by_chosen)
         return None, None, None, None, *slopes(chain, passed, g)

@@ -116,7 +116,9 @@ class DQN(stable_baselines3.DQN):
         assert memory is not None
         if isinstance(memory, LeanReplay) and memory.divisible:
             drawn = memory.sample(count * size, env=self._vec_normalize_env)
-            parts = [[None] * count if d is None else d.split(size) for d in drawn]
+            parts: list[Any] = [
+                [None] * count if column is None else torch.split(column, size) for column in drawn
+            ]
             yield from map(ReplayBufferSamples, *parts)
             return
         for _ in range(count):
@@ -246,7 +248,7 @@ class DQN(stable_baselines3.DQN):
         self._last_obs = new_obs
 
 
-def values_of(network: nn.Module, observations: Tensor) -> Tensor:
+def values_of(network: nn.Module, observations: Any) -> Tensor:
     """The values ``[batch, actions]``, where no gradient is asked for."""
     chain = chain_of(network)
     values: Tensor = (
