@@ -15,17 +15,22 @@ class LeanAdam(torch.optim.Adam):
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One step from the gradients that are there."""
+        every = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if closure is not None or not all(self.state[p] for p in every):
+            super().step(closure)  # torch makes the state of a first step, in all groups at once
+            return
         for group in self.param_groups:
             moved = [p for p in group["params"] if p.grad is not None]
+            if not moved:
+                continue
             states = [self.state[p] for p in moved]
-            if closure is not None or not all(states):  # torch makes the state of a first step
-                super().step(closure)
-                return
             beta1, beta2 = group["betas"]
             steps = [state["step"] for state in states]
             with torch.no_grad():
                 torch._foreach_add_(steps, 1)
-                torch._fused_adam_(
+                decoupled = group.get("decoupled_weight_decay", False)
+                kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
+                kernel(
                     moved,
                     [p.grad for p in moved],
                     [state["exp_avg"] for state in states],

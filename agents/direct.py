@@ -21,7 +21,9 @@ from torch import Tensor, nn
 from rlplastic.agents.features import SmallCNN
 
 KNOWN = (nn.Linear, nn.Conv2d, nn.ReLU, nn.Flatten)
+Slopes = dict[nn.Parameter, Tensor]
 _aten: Any = torch.ops.aten
+_MEAN, _NO_CLASS = 1, -100  # torch's own: the reduction, and the class that is left out
 
 
 def chain_of(network: Any) -> list[nn.Module] | None:
@@ -38,12 +40,29 @@ def chain_of(network: Any) -> list[nn.Module] | None:
         containers = [network.q_net]
     else:
         return None
-    chain: list[Any] = [leaf for container in containers for leaf in container._modules.values()]
+    return chain_in(containers, network, extractor)
+
+
+def chain_in(containers: Sequence[Any], *others: Any) -> list[Any] | None:
+    """The modules of containers that are passed in turn; None if one is not known, or watched.
+
+    Args:
+        containers: Sequences of modules, in the order of the pass.
+        others: Modules that the pass goes through as well, which may have hooks.
+    """
+    chain = [leaf for container in containers for leaf in container._modules.values()]
     if not all(type(leaf) in KNOWN for leaf in chain):
         return None
-    every: list[Any] = [network, extractor, *containers, *chain]
-    watched = any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in every)
+    watched = any(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+        for module in (*others, *containers, *chain)
+    )
     return None if watched else chain
+
+
+def weights_of(chain: Sequence[nn.Module]) -> list[nn.Parameter]:
+    """Weight and bias of each module of a chain, in order."""
+    return [p for module in chain for p in module._parameters.values() if p is not None]
 
 
 def shown(observations: Tensor) -> Tensor:
@@ -73,25 +92,29 @@ def outputs(chain: Sequence[nn.Module], inputs: Tensor) -> list[Tensor]:
 
 def huber(network: nn.Module, chain: Sequence[nn.Module], batch: Any, targets: Tensor) -> Tensor:
     """The mean Huber loss of the values of the actions taken; targets ``[batch, 1]``."""
-    weights = [p for module in chain for p in module._parameters.values()]
+    weights = weights_of(chain)
     loss: Tensor = _Huber.apply(network, chain, batch, targets, *weights)  # type: ignore[no-untyped-call]
     return loss
 
 
-@torch.no_grad()
-def descend(chain: Sequence[nn.Module], batch: Any, targets: Tensor) -> Tensor:
-    """`huber`, its gradient left in ``.grad``: what ``backward()`` does, without its engine."""
-    passed = outputs(chain, shown(batch.observations))
-    actions = batch.actions.long()
-    chosen = torch.gather(passed[-1], 1, actions)
-    loss = F.smooth_l1_loss(chosen, targets)
-    found = _gradients(chain, passed, chosen, actions, targets, torch.ones_like(loss))
-    weights = [p for module in chain for p in module._parameters.values()]
-    for weight, gradient in zip(weights, found, strict=True):
-        assert weight is not None
-        alike = gradient.stride() == weight.stride()  # as the optimizer's kernel takes them
-        weight.grad = gradient if alike else torch.empty_like(weight).copy_(gradient)
-    return loss
+def huber_slopes(chain: Sequence[nn.Module], batch: Any, targets: Tensor) -> tuple[Tensor, Slopes]:
+    """`huber` and its gradient by each weight, without a graph."""
+    with torch.no_grad():
+        passed = outputs(chain, shown(batch.observations))
+        actions = batch.actions.long()
+        chosen = torch.gather(passed[-1], 1, actions)
+        loss = F.smooth_l1_loss(chosen, targets)
+        by_chosen = _aten.smooth_l1_loss_backward(torch.ones_like(loss), chosen, targets, 1, 1.0)
+        g = torch.zeros_like(passed[-1]).scatter_add_(1, actions, by_chosen)
+        return loss, by_weight(chain, slopes(chain, passed, g))
+
+
+def by_weight(chain: Sequence[nn.Module], found: Sequence[Tensor]) -> Slopes:
+    """Gradients beside their weights, in their layout, as the optimizer's kernel takes them."""
+    return {
+        weight: g if g.stride() == weight.stride() else torch.empty_like(weight).copy_(g)
+        for weight, g in zip(weights_of(chain), found, strict=True)
+    }
 
 
 class _Huber(torch.autograd.Function):
@@ -118,21 +141,19 @@ class _Huber(torch.autograd.Function):
             values = torch.gather(network(batch.observations), 1, actions)
             loss = F.smooth_l1_loss(values, targets) * gradient
             return None, None, None, None, *torch.autograd.grad(loss, weights, create_graph=True)
-        found = _gradients(chain, passed, chosen, actions, targets, gradient)
-        return None, None, None, None, *found
+        by_chosen = _aten.smooth_l1_loss_backward(gradient, chosen, targets, 1, 1.0)
+        g = torch.zeros_like(passed[-1]).scatter_add_(1, actions, by_chosen)
+        return None, None, None, None, *slopes(chain, passed, g)
 
 
-def _gradients(
-    chain: Sequence[Any],
-    passed: Sequence[Tensor],
-    chosen: Tensor,
-    actions: Tensor,
-    targets: Tensor,
-    gradient: Tensor,
-) -> list[Tensor]:
-    """Of the weights of a chain, in order: the kernels that autograd would call, in its order."""
-    by_chosen = _aten.smooth_l1_loss_backward(gradient, chosen, targets, 1, 1.0)
-    g = torch.zeros_like(passed[-1]).scatter_add_(1, actions, by_chosen)
+def slopes(chain: Sequence[Any], passed: Sequence[Tensor], g: Tensor) -> list[Tensor]:
+    """The gradient of each weight and bias of a chain, in order; call it without gradients.
+
+    Args:
+        chain: The modules.
+        passed: What `outputs` returned, with the same weights.
+        g: The loss's gradient by what comes out.
+    """
     found: list[Tensor] = []
     for place in reversed(range(len(chain))):
         module, x = chain[place], passed[place]
@@ -149,6 +170,25 @@ def _gradients(
         else:
             g = g.reshape(x.shape)
     return found[::-1]
+
+
+def mean_loss(found: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean loss of outputs, and its gradient by them; call it without gradients.
+
+    Cross-entropy where there are classes to choose from, squared error where there are numbers.
+
+    Args:
+        found: ``[batch, outputs]``.
+        answers: int64 ``[batch]``, or float32 ``[batch, outputs]``.
+    """
+    one = torch.ones((), dtype=found.dtype, device=found.device)
+    if found.ndim == answers.ndim:
+        loss: Tensor = _aten.mse_loss(found, answers, _MEAN)
+        return loss, _aten.mse_loss_backward(one, found, answers, _MEAN)
+    logs = torch.log_softmax(found, 1)
+    loss, count = _aten.nll_loss_forward(logs, answers, None, _MEAN, _NO_CLASS)
+    by_logs = _aten.nll_loss_backward(one, logs, answers, None, _MEAN, _NO_CLASS, count)
+    return loss, _aten._log_softmax_backward_data(by_logs, logs, 1, found.dtype)
 
 
 def _through_convolution(

@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from rlplastic.agents.critics import Critic, cross_entropy, logits_of
-from rlplastic.agents.direct import chain_of, descend, huber, outputs, shown
+from rlplastic.agents.direct import Slopes, chain_of, huber, huber_slopes, outputs, shown
 from rlplastic.agents.duelling import output_of, paths_to_outputs, split
 from rlplastic.agents.features import features_for
 from rlplastic.agents.learner import Minibatch, update, wrapped
@@ -167,7 +167,12 @@ class DQN(stable_baselines3.DQN):
         known = chain_of(self.q_net) if plain else None
         if known is None:
             return Minibatch(self.policy, terms)
-        return Minibatch(self.policy, terms, lambda: {"critic": descend(known, batch, target)})
+
+        def without_graph() -> tuple[dict[str, Tensor], Slopes]:
+            loss, found = huber_slopes(known, batch, target)
+            return {"critic": loss}, found
+
+        return Minibatch(self.policy, terms, without_graph)
 
     def values(self, observations: Tensor) -> Tensor:
         """The critic's output: ``[batch, actions]``."""

@@ -13,8 +13,11 @@ from stable_baselines3.common.base_class import BaseAlgorithm, maybe_make_env
 from torch import Tensor, nn
 
 from rlplastic import interventions
+from rlplastic.agents.direct import Slopes
 from rlplastic.errors import Diverged
 from rlplastic.interventions import Interventions, total
+
+Direct = Callable[[], tuple[dict[str, Tensor], Slopes]]
 
 
 class Learner(interventions.Learner, Protocol):
@@ -47,19 +50,19 @@ class Minibatch:
     (for an early stop) before the interventions do. Dropout draws the same mask in every call.
 
     Args:
-        policy: The networks.
-        terms: The terms of some names, of all if there are none.
-        descend: How to do without autograd what `descend` says, if there is a way.
+        policy: The networks, asked for dropout.
+        terms: The terms of some names, of all if there are none, at the current weights.
+        slopes: See `rlplastic.interventions.Losses`.
     """
 
     def __init__(
         self,
         policy: nn.Module,
         terms: Callable[[tuple[str, ...]], dict[str, Tensor]],
-        descend: Callable[[], dict[str, Tensor]] | None = None,
+        slopes: Direct | None = None,
     ) -> None:
         self._terms = terms
-        self._descend = descend
+        self.slopes = slopes
         self._masks = torch.get_rng_state() if has_dropout(policy) else None
         self._first: dict[str, Tensor] | None = None
 
@@ -75,14 +78,6 @@ class Minibatch:
             first, self._first = self._first, None
             return first
         return self._compute(names)
-
-    def descend(self) -> dict[str, Tensor]:
-        """All terms, with the gradient of their sum left in ``.grad``, which has been empty."""
-        if self._descend is not None:
-            return self._descend()
-        terms = self()
-        total(terms).backward()  # type: ignore[no-untyped-call]
-        return terms
 
     def _compute(self, names: tuple[str, ...]) -> dict[str, Tensor]:
         if self._masks is not None:

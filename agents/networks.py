@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from rlplastic.agents.adam import LeanAdam
 from rlplastic.agents.duelling import paths_to_outputs, split
 from rlplastic.agents.modules import Replaced, ResidualBlock, SeededDropout
+from rlplastic.agents.sgd import LeanSGD
 from rlplastic.errors import UsageError
 from rlplastic.interventions import SCOPES
 
@@ -355,8 +356,11 @@ def default_optimizer(agent: Any, parameters: Iterable[nn.Parameter]) -> torch.o
     policy = agent.policy
     kind, settings = policy.optimizer_class, policy.optimizer_kwargs
     lean = kind is torch.optim.Adam and settings.get("fused") and not settings.get("amsgrad")
-    if lean and torch.device(agent.device).type == "cpu":
-        kind = LeanAdam
+    if torch.device(agent.device).type == "cpu":
+        if lean:
+            kind = LeanAdam
+        elif kind is torch.optim.SGD and settings.get("fused"):
+            kind = LeanSGD
     made: torch.optim.Optimizer = kind(parameters, lr=agent.lr_schedule(1), **settings)
     return made
 

@@ -15,21 +15,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.preprocessing import is_image_space
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
-from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import obs_as_tensor, update_learning_rate
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from rlplastic.agents.learner import Minibatch, has_dropout, update
+from rlplastic.agents.direct import Slopes, by_weight, mean_loss, outputs, slopes, weights_of
+from rlplastic.agents.learner import Direct, Minibatch, has_dropout, update
 from rlplastic.agents.networks import (
     ACTIVATIONS,
     Activation,
@@ -41,6 +37,7 @@ from rlplastic.agents.networks import (
     new_policy,
     scope_of,
 )
+from rlplastic.agents.predictor import Predictor, answers_of
 from rlplastic.agents.resume import restore, snapshot
 from rlplastic.envs.supervised import Supervised
 from rlplastic.errors import UsageError
@@ -71,99 +68,6 @@ class Batch(NamedTuple):
         return self.answers
 
 
-class Convolutions(BaseFeaturesExtractor):
-    """3 x 3 convolutions with stride 2, for images from 8 x 8 on."""
-
-    def __init__(
-        self, observation_space: spaces.Box, channels: Sequence[int], activation: type[nn.Module]
-    ) -> None:
-        inputs, height, width = observation_space.shape
-        modules: list[nn.Module] = []
-        for outputs in channels:
-            modules += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), activation()]
-            inputs, height, width = outputs, -(-height // 2), -(-width // 2)
-        super().__init__(observation_space, inputs * height * width)
-        self.net = nn.Sequential(*modules, nn.Flatten())
-
-    def forward(self, observations: Tensor) -> Tensor:
-        """``[batch, channels, height, width]`` to ``[batch, features]``."""
-        features: Tensor = self.net(observations)
-        return features
-
-
-class Predictor(BasePolicy):
-    """A network from observations to logits of classes, or to numbers.
-
-    Attributes:
-        net: The layers after the features, the output among them.
-    """
-
-    def __init__(
-        self,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-        lr_schedule: Schedule,
-        *,
-        net_arch: Sequence[int],
-        activation_fn: type[nn.Module],
-        dropout: float = 0.0,
-        channels: Sequence[int] = (),
-        optimizer_class: type[torch.optim.Optimizer] = torch.optim.SGD,
-        optimizer_kwargs: dict[str, Any] | None = None,
-    ) -> None:
-        extractor: dict[str, Any] = {"features_extractor_class": FlattenExtractor}
-        if channels:
-            settings = {"channels": tuple(channels), "activation": activation_fn}
-            extractor = {
-                "features_extractor_class": Convolutions,
-                "features_extractor_kwargs": settings,
-            }
-        super().__init__(
-            observation_space,
-            action_space,
-            optimizer_class=optimizer_class,
-            optimizer_kwargs=optimizer_kwargs,
-            **extractor,
-        )
-        self._images = is_image_space(observation_space)
-        self.features_extractor = self.make_features_extractor()
-        width, modules = self.features_extractor.features_dim, list[nn.Module]()
-        for units in net_arch:
-            modules += [nn.Linear(width, units), activation_fn()]
-            modules += [nn.Dropout(dropout)] * bool(dropout)
-            width = units
-        self.net = nn.Sequential(*modules, nn.Linear(width, _outputs(action_space)))
-        self.optimizer = optimizer_class(
-            self.parameters(),
-            lr=lr_schedule(1),  # type: ignore[call-arg]
-            **self.optimizer_kwargs,
-        )
-
-    def paths(self) -> list[tuple[nn.Module, ...]]:
-        """The modules from the input to each output."""
-        return [(self.features_extractor, self.net)]
-
-    def forward(self, observations: Tensor) -> Tensor:
-        """``[batch, classes]`` logits, or ``[batch, outputs]`` numbers."""
-        inputs = observations.float()
-        if self._images:  # as `stable_baselines3.common.preprocessing`, asked once
-            inputs = inputs / 255.0
-        outputs: Tensor = self.net(self.features_extractor(inputs))
-        return outputs
-
-    def _predict(self, observation: Any, deterministic: bool = True) -> Tensor:
-        return answers_of(self(observation), self.action_space)
-
-
-def _outputs(space: spaces.Space[Any]) -> int:
-    return int(space.n) if isinstance(space, spaces.Discrete) else int(np.prod(space.shape or ()))
-
-
-def answers_of(outputs: Tensor, space: spaces.Space[Any]) -> Tensor:
-    """The most likely class ``[batch]``, or the numbers themselves."""
-    return outputs.argmax(dim=1) if isinstance(space, spaces.Discrete) else outputs
-
-
 class SupervisedLearner(BaseAlgorithm):
     """Cross-entropy (classes) or mean squared error (numbers), one update for each minibatch.
 
@@ -180,6 +84,7 @@ class SupervisedLearner(BaseAlgorithm):
         UsageError: a stream that does not tell the right answers.
     """
 
+    policy: Predictor
     batch_type = Batch
     gamma = 0.0  # nothing that comes later matters
 
@@ -222,7 +127,7 @@ class SupervisedLearner(BaseAlgorithm):
     def _setup_model(self) -> None:
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
-        self.policy = self.policy_class(
+        self.policy = self.policy_class(  # type: ignore[assignment]
             self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
         )
         self.interventions.rebuild(self.policy)
@@ -258,15 +163,19 @@ class SupervisedLearner(BaseAlgorithm):
     def _answer(self) -> tuple[Batch, Minibatch, Any]:
         """What is shown now with its right answers, its losses, and the network's answers."""
         batch = self._shown()
-        losses, outputs = self._losses(batch)
+        chain = self.policy.chain() if self.interventions.plain_loss else None
+        if chain is not None:
+            losses, first = self._direct(batch, chain)
+            return batch, losses, answers_of(first, self.action_space).cpu().numpy()
+        losses, found = self._losses(batch)
         if has_dropout(self.policy):  # answers are given without masks
             self.policy.set_training_mode(False)
             with torch.no_grad():
-                outputs.append(self.policy(batch.observations))
+                found.append(self.policy(batch.observations))
             self.policy.set_training_mode(True)
         else:
             losses.peek()
-        return batch, losses, answers_of(outputs[0], self.action_space).cpu().numpy()
+        return batch, losses, answers_of(found[0], self.action_space).cpu().numpy()
 
     def _shown(self) -> Batch:
         """What is shown now, with its right answers."""
@@ -279,15 +188,15 @@ class SupervisedLearner(BaseAlgorithm):
         """The loss of a minibatch, under the name that interventions know: ``critic``."""
         return self._losses(batch)[0]
 
-    def _losses(self, batch: Batch) -> tuple[Minibatch, list[Tensor]]:
+    def _losses(self, batch: Batch, direct: Direct | None = None) -> tuple[Minibatch, list[Tensor]]:
         """The losses, and where the outputs of the first pass are put."""
-        outputs: list[Tensor] = []
+        first: list[Tensor] = []
         weights = self.interventions.weights(self, batch)
 
         def terms(_: tuple[str, ...]) -> dict[str, Tensor]:
             found = self.policy(batch.observations)
-            if not outputs:
-                outputs.append(found.detach())
+            if not first:
+                first.append(found.detach())
             if found.ndim == batch.answers.ndim:
                 return {"critic": F.mse_loss(found, batch.answers)}
             if weights is not None:
@@ -295,7 +204,21 @@ class SupervisedLearner(BaseAlgorithm):
                 return {"critic": (each * weights).mean()}
             return {"critic": F.cross_entropy(found, batch.answers)}
 
-        return Minibatch(self.policy, terms), outputs
+        return Minibatch(self.policy, terms, direct), first
+
+    def _direct(self, batch: Batch, chain: list[nn.Module]) -> tuple[Minibatch, Tensor]:
+        """The losses, whose gradient needs no graph, and the outputs at the weights as they are."""
+        with torch.no_grad():
+            inputs = self.policy.inputs(batch.observations)
+            passes = [outputs(chain, inputs)]
+
+        def terms_and_slopes() -> tuple[dict[str, Tensor], Slopes]:
+            with torch.no_grad():
+                passed = passes.pop() if passes else outputs(chain, inputs)
+                loss, slope = mean_loss(passed[-1], batch.answers)
+                return {"critic": loss}, by_weight(chain, slopes(chain, passed, slope))
+
+        return self._losses(batch, terms_and_slopes)[0], passes[0][-1]
 
     def dump_logs(self) -> None:
         """Write what has been recorded for the log."""
@@ -312,13 +235,15 @@ class SupervisedLearner(BaseAlgorithm):
     def scope(self, name: str) -> list[nn.Parameter]:
         """The parameters of a scope; the critic is the network, and there is no actor."""
         policy = self.policy
+        chain = policy.chain() if name in ("critic", "all") else None
+        if chain is not None:  # the same, without a walk through all modules at every update
+            return weights_of(chain)
         return scope_of(name, critic=policy.parameters(), head=last_linear(policy), actor=())
 
     def layers(self, name: str) -> list[Layer]:
         """The hidden layers of a scope: of the network, which is all there is."""
         if name == "actor":
             return []
-        assert isinstance(self.policy, Predictor)
         return hidden_layers([leaves(*path) for path in self.policy.paths()])
 
     def targets(self) -> dict[nn.Parameter, nn.Parameter]:
@@ -352,37 +277,9 @@ class SupervisedLearner(BaseAlgorithm):
         self.last_batch = self._shown()
 
 
-def _build(
-    config: Any, env: VecEnv, seed: int, interventions: Interventions, device: str
-) -> SupervisedLearner:
-    """A newborn learner of a configuration."""
-    settings: dict[str, Any] = {"fused": config.fused}
-    if config.optimizer == "sgd":
-        settings["momentum"] = config.momentum
-    else:
-        settings["eps"] = config.adam_eps
-    return SupervisedLearner(
-        env,
-        learning_rate=config.learning_rate,
-        policy_kwargs={
-            "net_arch": list(config.hidden),
-            "activation_fn": ACTIVATIONS[config.activation],
-            "dropout": config.dropout,
-            "channels": list(getattr(config, "channels", ())),
-            "optimizer_class": OPTIMIZERS[config.optimizer],
-            "optimizer_kwargs": settings,
-        },
-        max_grad_norm=config.max_grad_norm,
-        interventions=interventions,
-        seed=seed,
-        device=device,
-    )
-
-
-@agent("mlp")
 @dataclass(frozen=True, kw_only=True)
-class MLPConfig:
-    """A fully connected network that learns from right answers, one pass over a stream.
+class SupervisedConfig:
+    """What the configurations of all supervised agents have in common.
 
     Attributes:
         num_envs: Examples of a minibatch: each copy shows one.
@@ -390,9 +287,9 @@ class MLPConfig:
         learning_rate: Its step size, constant.
         momentum: Of SGD.
         adam_eps: Of Adam.
-        hidden: Widths of the hidden layers.
+        hidden: Widths of the hidden layers; of the CNN, those after the convolutions.
         activation: Of the hidden layers.
-        dropout: Probability that a hidden unit is masked in an update; answers are unmasked.
+        dropout: Probability that a unit of `hidden` is masked in an update; answers are unmasked.
         max_grad_norm: The gradient is clipped to this norm; the default leaves it alone.
         fused: Fused optimizer: faster, the same numbers to rounding.
     """
@@ -415,58 +312,67 @@ class MLPConfig:
         """Examples between two updates: phases are whole multiples of it."""
         return self.num_envs
 
+    def network(self) -> dict[str, Any]:
+        """The arguments of `Predictor`."""
+        settings: dict[str, Any] = {"fused": self.fused}
+        if self.optimizer == "sgd":
+            settings["momentum"] = self.momentum
+        else:
+            settings["eps"] = self.adam_eps
+        return {
+            "net_arch": list(self.hidden),
+            "activation_fn": ACTIVATIONS[self.activation],
+            "dropout": self.dropout,
+            "optimizer_class": OPTIMIZERS[self.optimizer],
+            "optimizer_kwargs": settings,
+        }
+
     def build(
         self, env: VecEnv, *, seed: int, interventions: Interventions, device: str, horizon: int
     ) -> SupervisedLearner:
         """A newborn learner."""
-        return _build(self, env, seed, interventions, device)
+        return SupervisedLearner(
+            env,
+            learning_rate=self.learning_rate,
+            policy_kwargs=self.network(),
+            max_grad_norm=self.max_grad_norm,
+            interventions=interventions,
+            seed=seed,
+            device=device,
+        )
+
+
+@agent("mlp")
+@dataclass(frozen=True, kw_only=True)
+class MLPConfig(SupervisedConfig):
+    """A fully connected network that learns from right answers, one pass over a stream."""
 
 
 @agent("cnn")
 @dataclass(frozen=True, kw_only=True)
-class CNNConfig:
+class CNNConfig(SupervisedConfig):
     """A small convolutional network that learns from right answers, one pass over a stream.
 
     Attributes:
-        num_envs: Examples of a minibatch: each copy shows one.
-        optimizer: ``sgd`` or ``adam``.
-        learning_rate: Its step size, constant.
-        momentum: Of SGD.
-        adam_eps: Of Adam.
         channels: Of the convolutions, 3 x 3 with stride 2 each.
-        hidden: Widths of the hidden layers after them.
-        activation: Of the hidden layers.
-        dropout: Probability that a unit of `hidden` is masked in an update; answers are unmasked.
-        max_grad_norm: The gradient is clipped to this norm; the default leaves it alone.
-        fused: Fused optimizer: faster, the same numbers to rounding.
     """
 
-    learns: ClassVar[bool] = True
-
-    num_envs: Annotated[int, Ge(1)] = 16
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    learning_rate: Annotated[float, Gt(0)] = 0.01
-    momentum: Annotated[float, Ge(0), Lt(1)] = 0.0
-    adam_eps: Annotated[float, Gt(0)] = 1e-8
     channels: Sequence[Annotated[int, Ge(1)]] = (16, 32)
     hidden: Sequence[Annotated[int, Ge(1)]] = (100,)
-    activation: Activation = "relu"
-    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
-    max_grad_norm: Annotated[float, Gt(0)] = NO_CLIPPING
-    fused: bool = True
 
-    @property
-    def rollout(self) -> int:
-        """Examples between two updates: phases are whole multiples of it."""
-        return self.num_envs
+    def network(self) -> dict[str, Any]:
+        """The arguments of `Predictor`."""
+        return {**super().network(), "channels": list(self.channels)}
 
     def build(
         self, env: VecEnv, *, seed: int, interventions: Interventions, device: str, horizon: int
     ) -> SupervisedLearner:
-        """A newborn learner."""
+        """A newborn learner, if the stream shows images."""
         if len(env.observation_space.shape or ()) != 3:
             raise UsageError(
                 f"agent 'cnn': needs images; this stream shows {env.observation_space}. "
                 "Agent 'mlp' takes it"
             )
-        return _build(self, env, seed, interventions, device)
+        return super().build(
+            env, seed=seed, interventions=interventions, device=device, horizon=horizon
+        )

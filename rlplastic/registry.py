@@ -224,11 +224,24 @@ def _read(path: Path, module: str) -> tuple[Entry, ...]:
         entry
         for node in tree.body
         if isinstance(node, ast.ClassDef | ast.FunctionDef)
-        for entry in _entry(node, path, module)
+        for entry in _entry(node, _lineage(node, tree), path, module)
     )
 
 
-def _entry(node: ast.ClassDef | ast.FunctionDef, path: Path, module: str) -> Iterator[Entry]:
+def _lineage(node: ast.AST, tree: ast.Module) -> list[ast.ClassDef]:
+    """A class and those of the same file that it comes from, the most distant first."""
+    if not isinstance(node, ast.ClassDef):
+        return []
+    classes = {other.name: other for other in tree.body if isinstance(other, ast.ClassDef)}
+    bases = [
+        classes[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in classes
+    ]
+    return [*(far for base in reversed(bases) for far in _lineage(base, tree)), node]
+
+
+def _entry(
+    node: ast.ClassDef | ast.FunctionDef, lineage: list[ast.ClassDef], path: Path, module: str
+) -> Iterator[Entry]:
     for decorator in node.decorator_list:
         if not isinstance(decorator, ast.Call) or not decorator.args:
             continue
@@ -249,27 +262,39 @@ def _entry(node: ast.ClassDef | ast.FunctionDef, path: Path, module: str) -> Ite
                 f"{path}: line {node.lineno}: {kind} {name!r}: a name has letters, digits, '_' "
                 "and '-' only"
             )
-        fields: list[Field] = []
-        for line in node.body if isinstance(node, ast.ClassDef) else []:
-            if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)):
-                continue
-            default = "" if line.value is None else ast.unparse(line.value)
-            annotation = ast.unparse(line.annotation)
-            if annotation.startswith("ClassVar"):
-                with suppress(ValueError, SyntaxError):  # what is not a literal is no trait
-                    traits[line.target.id] = ast.literal_eval(default)
-            else:
-                fields.append(Field(name=line.target.id, annotation=annotation, default=default))
+        fields, constants = _contents(lineage)
         yield Entry(
             kind=kind,
             name=name,
             path=path,
             module=module,
             attribute=node.name,
-            doc=ast.get_docstring(node) or "",
-            fields=tuple(fields),
-            traits=traits,
+            doc="\n\n".join(filter(None, map(ast.get_docstring, [node, *_documented(lineage)]))),
+            fields=tuple(fields.values()),
+            traits={**traits, **constants},
         )
+
+
+def _contents(lineage: list[ast.ClassDef]) -> tuple[dict[str, Field], dict[str, Any]]:
+    """The fields of a dataclass and its literal class variables, with those that it inherits."""
+    fields: dict[str, Field] = {}
+    constants: dict[str, Any] = {}
+    for line in (line for one in lineage for line in one.body):
+        if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)):
+            continue
+        name, annotation = line.target.id, ast.unparse(line.annotation)
+        default = "" if line.value is None else ast.unparse(line.value)
+        if annotation.startswith("ClassVar"):
+            with suppress(ValueError, SyntaxError):  # what is not a literal is no trait
+                constants[name] = ast.literal_eval(default)
+        else:  # in the place of the one that it overrides, as dataclasses have it
+            fields[name] = Field(name=name, annotation=annotation, default=default)
+    return fields, constants
+
+
+def _documented(lineage: list[ast.ClassDef]) -> list[ast.ClassDef]:
+    """The classes that one inherits fields from, whose docstrings say what they are."""
+    return [base for base in reversed(lineage[:-1]) if _contents([base])[0]]
 
 
 def _import(entry: Entry) -> None:

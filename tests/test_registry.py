@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,38 @@ def test_every_entry_says_of_its_source_what_its_implementation_is() -> None:
                 assert getattr(thing, trait) == value
             own = getattr(thing, "__dataclass_fields__", {})
             assert {field.name for field in entry.fields} <= set(own)
+
+
+def test_fields_of_a_base_class_in_the_same_file_are_options_too(plugin: Plugin) -> None:
+    plugin(
+        """
+        from dataclasses import dataclass
+        from typing import ClassVar
+
+        class Base:
+            learns: ClassVar[bool] = True
+            first: int = 1
+            second: int = 2
+
+        @registry.agent("heir")
+        class Heir(Base):
+            '''One.'''
+
+            second: int = 3
+            third: str = "x"
+        """
+    )
+    heir = registry.find("agent", "heir")
+    assert [(f.name, f.default) for f in heir.fields] == [
+        ("first", "1"),
+        ("second", "3"),
+        ("third", "'x'"),
+    ]
+    assert heir.traits == {"learns": True}
+    for name in ("mlp", "cnn"):
+        entry = registry.find("agent", name)
+        assert [f.name for f in entry.fields] == [f.name for f in fields(entry.load())]
+        assert "num_envs:" in entry.doc
 
 
 def test_reading_imports_no_implementation() -> None:

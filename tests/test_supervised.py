@@ -12,6 +12,7 @@ from stable_baselines3.common.logger import Logger
 from torch import nn
 
 from rlplastic import options, registry
+from rlplastic.agents.predictor import Predictor
 from rlplastic.envs import datasets
 from rlplastic.envs.schedules import Listed, Periodic
 from rlplastic.envs.stream import Stream
@@ -391,6 +392,45 @@ def test_the_step_size_falls_at_each_shift_and_is_the_agents_own_before():
         found.append(rate(agent))
     assert found == [0.08, 0.04, 0.02]
     assert rate(learner(stream_of(), reg="upgd", optimizer="adam", learning_rate=0.08)) == 0.08
+
+
+@pytest.mark.parametrize(
+    ("base", "name", "settings"),
+    [
+        (DIGITS, "mlp", {"hidden": (1, 7), "optimizer": "adam"}),
+        (DIGITS, "cnn", {"channels": (3, 4), "hidden": (9,)}),
+        ({"name": "Bits"}, "mlp", {"hidden": (5,), "max_grad_norm": 0.05}),
+    ],
+)
+@pytest.mark.parametrize("reg", ["none", "sam", "gnp"])
+def test_a_gradient_without_a_graph_has_the_bytes_of_autograds(
+    base, name, settings, reg, monkeypatch
+):
+    """`SupervisedLearner._direct`, and what a network does that is not a known chain."""
+    agent = learner(stream_of(base=base, period=400), name, reg, **settings)
+    assert agent.policy.chain() is not None
+    agent.learn(320)
+    with monkeypatch.context() as patch:
+        patch.setattr(Predictor, "chain", lambda self: None)
+        other = learner(stream_of(base=base, period=400), name, reg, **settings)
+        scopes = [other.scope(scope) for scope in ("critic", "all")]
+        other.learn(320)
+    assert weights(agent) == weights(other)
+    assert agent._last_loss == other._last_loss
+    with_chain = [other.scope(scope) for scope in ("critic", "all")]
+    assert [[id(p) for p in s] for s in with_chain] == [[id(p) for p in s] for s in scopes]
+
+
+def test_a_network_that_is_no_longer_a_known_chain_has_a_graph():
+    policy = learner(stream_of()).policy
+    hook = policy.net[1].register_forward_hook(lambda *_: None)
+    assert policy.chain() is None
+    hook.remove()
+    assert policy.chain() is not None
+    policy.net[0].bias.requires_grad_(False)
+    assert policy.chain() is None
+    assert learner(stream_of(), activation="tanh").policy.chain() is None
+    assert learner(stream_of(), reg="layernorm").policy.chain() is None
 
 
 def test_the_first_phase_of_a_life_is_that_of_a_life_of_one_phase():

@@ -47,7 +47,6 @@ import numpy as np
 from rlplastic.errors import UsageError
 from rlplastic.interventions.seam import (
     SCOPES,
-    Descending,
     Intervention,
     Learner,
     Losses,
@@ -176,6 +175,11 @@ class Interventions:
                 return member.optimizer(parameters)
         return default()
 
+    @property
+    def plain_loss(self) -> bool:
+        """True if no member changes the critic's term, which then may do without a graph."""
+        return not (self._penalties or self._weights)
+
     def penalised(self, agent: Learner, losses: Losses) -> Losses:
         """The losses with every member's penalty in the critic's term."""
         if not self._penalties:
@@ -194,18 +198,16 @@ class Interventions:
 
         return with_penalty
 
-    def gradient(self, agent: Learner, losses: Descending) -> dict[str, Tensor]:
+    def gradient(self, agent: Learner, losses: Losses) -> dict[str, Tensor]:
         """Leave the update's gradient in ``.grad``, which the caller has set to none."""
         for before in self._before:
             before(agent)
-        if self._gradient is None and not self._penalties:
-            return losses.descend()
-        penalised = self.penalised(agent, losses)
+        losses = self.penalised(agent, losses)
         if self._gradient is not None:
-            return self._gradient(agent, penalised)
-        terms = penalised()
-        total(terms).backward()  # type: ignore[no-untyped-call]
-        return terms
+            return self._gradient(agent, losses)
+        from rlplastic.interventions.ascent import plain
+
+        return plain(losses)
 
     def new_objective(self, agent: Learner) -> None:
         """Tell every member."""

@@ -44,9 +44,40 @@ def inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
 
 def plain(losses: Losses) -> dict[str, Tensor]:
     """The gradient at the weights, as without any intervention."""
-    terms = losses()
-    total(terms).backward()  # type: ignore[no-untyped-call]
-    return terms
+    slopes = getattr(losses, "slopes", None)
+    if slopes is None:
+        terms = losses()
+        total(terms).backward()  # type: ignore[no-untyped-call]
+        return terms
+    known: dict[str, Tensor]
+    known, found = slopes()
+    for parameter, gradient in found.items():
+        parameter.grad = gradient
+    return known
+
+
+def critic_gradient(
+    losses: Losses, reached: Sequence[Parameter], *names: str, look: Look | None = None
+) -> tuple[dict[str, Tensor], Gradients]:
+    """The terms, or the named ones, and the critic's gradient; the others' is left in ``.grad``.
+
+    Args:
+        losses: The terms of the minibatch.
+        reached: By which parameters; None stands for one that the critic's term does not reach.
+        names: ``critic``, or none for all terms.
+        look: From the critic's term to what is differentiated in its place.
+    """
+    slopes = getattr(losses, "slopes", None)
+    if slopes is not None and look is None:
+        terms, known = slopes()
+        return terms, [known.get(parameter) for parameter in reached]
+    terms = losses(*names)
+    others = {name: term for name, term in terms.items() if name != "critic"}
+    there = terms["critic"] if look is None else look(terms["critic"])
+    found = torch.autograd.grad(there, reached, retain_graph=bool(others), allow_unused=True)
+    if others:
+        total(others).backward()  # type: ignore[no-untyped-call]
+    return terms, list(found)
 
 
 def two_passes(
@@ -55,7 +86,7 @@ def two_passes(
     scope: str,
     step: Step,
     combine: Combine = lambda first, second, reached: second,
-    look: Look = lambda term: term,
+    look: Look | None = None,
 ) -> dict[str, Tensor]:
     """Leave in ``.grad`` what `combine` makes of the critic's gradients at w and at w + ε.
 
@@ -71,13 +102,8 @@ def two_passes(
             reach the parameter, to the one that is used.
         look: From the critic's term, at w and then at w + ε, to what is differentiated there.
     """
-    terms = losses()
-    here = look(terms["critic"])
-    others = {name: term for name, term in terms.items() if name != "critic"}
     reached = agent.scope("all")
-    first = torch.autograd.grad(here, reached, retain_graph=bool(others), allow_unused=True)
-    if others:
-        total(others).backward()  # type: ignore[no-untyped-call]
+    terms, first = critic_gradient(losses, reached, look=look)
     place = {id(parameter): g for parameter, g in zip(reached, first, strict=True)}
     moving: list[Parameter] = [w for w in agent.scope(scope) if place[id(w)] is not None]
     gradients = [g for w in moving if (g := place[id(w)]) is not None]
@@ -87,15 +113,12 @@ def two_passes(
     for weight, values in zip(moving, moved, strict=True):
         weight.data = values
     try:
-        there = look(losses("critic")["critic"])
-        second = torch.autograd.grad(there, reached, allow_unused=True)
+        _, second = critic_gradient(losses, reached, "critic", look=look)
     finally:
         for weight, values in zip(moving, before, strict=True):
             weight.data = values
     with torch.no_grad():
-        for parameter, used in zip(
-            reached, combine(list(first), list(second), reached), strict=True
-        ):
+        for parameter, used in zip(reached, combine(first, second, reached), strict=True):
             if used is not None:
                 kept = parameter.grad
                 parameter.grad = used if kept is None else kept.add_(used)

@@ -17,17 +17,14 @@ class Losses(Protocol):
 
     The minibatch, the bootstrap target and any dropout mask are the same in every call.
     Called with names, it computes only those terms.
+
+    It may have ``slopes()``, where the critic's term is the only one: the terms and their gradient
+    by every parameter, without a graph. Who needs no more than that asks `ascent.critic_gradient`,
+    which takes it or autograd.
     """
 
     def __call__(self, *names: str) -> dict[str, Tensor]:
         """Named terms: ``critic``, and for an actor-critic ``actor`` and ``entropy``."""
-
-
-class Descending(Losses, Protocol):
-    """Loss terms that know how to make their own gradient."""
-
-    def descend(self) -> dict[str, Tensor]:
-        """All terms, with the gradient of their sum left in ``.grad``, which has been empty."""
 
 
 class Learner(Protocol):
