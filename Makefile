@@ -12,10 +12,6 @@ test:
 pairs:
 	RLPLASTIC_ALL_PAIRS=1 pytest tests/contracts/test_interventions.py -k together
 
-# every check on every game of the suites, not on one game and a few on the others
-games:
-	RLPLASTIC_ALL_GAMES=1 pytest tests/contracts/test_streams.py
-
 smoke:
 	rlplastic bench --agent dqn --reg sam --env Toy-Shifted --budget smoke
 
