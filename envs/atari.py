@@ -52,8 +52,8 @@ class AtariCopies(Copies):
         return Transition(
             observation=frames,
             reward=reward.astype(np.float64),  # int32, which scaling would overflow
-            terminated=terminated.astype(bool),
-            truncated=truncated.astype(bool),
+            terminated=terminated.astype(bool, copy=False),
+            truncated=truncated.astype(bool, copy=False),
             final=final,
         )
 

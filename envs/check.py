@@ -118,11 +118,15 @@ def resources(subject: Subject, effort: Effort) -> str:
         stream.close()
         env.close()
 
-    cycle()  # what is loaded once and for all is no leak
-    before = _held()
-    for _ in range(effort.cycles):
-        cycle()
-    after = _held()
+    gc.freeze()  # what was there before is not looked through each time, which takes a while
+    try:
+        cycle()  # what is loaded once and for all is no leak
+        before = _held()
+        for _ in range(effort.cycles):
+            cycle()
+        after = _held()
+    finally:
+        gc.unfreeze()
     grown = {what: (before[what], after[what]) for what in after if after[what] > before[what]}
     if grown:
         text = ", ".join(f"{what} from {a} to {b}" for what, (a, b) in grown.items())

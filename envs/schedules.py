@@ -85,38 +85,6 @@ def worlds_of(schedule: Schedule) -> list[int]:
     return sorted({schedule.world(phase) for phase in range(schedule.phases)})
 
 
-def refuse_impossible(schedule: Schedule, ticks: int) -> None:
-    """Refuse a schedule that no clock can follow.
-
-    Args:
-        schedule: The schedule, bound.
-        ticks: What one step of all copies adds to the clock.
-
-    Raises:
-        UsageError: no phase, a phase without a step or with part of one, a mix beyond [0, 1].
-    """
-    if schedule.phases < 1:
-        raise UsageError(f"{schedule} has {schedule.phases} phases; valid: 1 or more")
-    starts = [schedule.start(phase) for phase in range(schedule.phases + 1)]
-    if starts[0] != 0:
-        raise UsageError(f"{schedule}: phase 0 starts at step {starts[0]}; valid: 0")
-    for phase, (before, start) in enumerate(itertools.pairwise(starts), start=1):
-        if start <= before:
-            raise UsageError(
-                f"{schedule}: phase {phase - 1} starts at step {before} and ends at step {start}; "
-                f"valid: an end of {before + ticks} or more"
-            )
-        if start % ticks:
-            raise UsageError(
-                f"phase {phase} starts at step {start}, which is not a whole number of steps "
-                f"of {ticks} copies; nearest valid: {-(-start // ticks) * ticks}"
-            )
-    if isinstance(schedule, Ramped):
-        for start in starts[:-1]:
-            if not 0 <= schedule.mix(start) <= 1:
-                raise UsageError(f"{schedule}: mix({start}) = {schedule.mix(start)}; valid: 0 to 1")
-
-
 def _turn(phase: int, worlds: int, first: int) -> int:
     """The world of a phase where `worlds` worlds take turns, those below `first` only once."""
     if not worlds or phase < first:

@@ -45,12 +45,10 @@ from gymnasium import spaces
 
 from rlplastic.envs.copies import Array, Copies
 from rlplastic.envs.moments import Draws, Moment
-from rlplastic.envs.schedules import Ramped, Schedule, worlds_of
 from rlplastic.errors import UsageError
 
 _CONTENT = 0x5348494654  # keeps the draws of contents apart from the seeds of resets
 _ATTEMPTS = 20_000  # enough to find the last of some thousand contents
-_FAR = 1e3  # stands for infinity where a shift is tried
 _KEPT = 4  # contents kept in memory: it must not grow with the number of phases
 
 
@@ -64,12 +62,15 @@ class Shift:
             ``action`` or ``dynamics``.
         mixes: True if (1 - m) x what one world gives + m x what another gives is a world between
             them, as the schedule ``gradual`` asks for. Not for shifts that remember.
+        moves_chance: False if uniformly random play earns the same in every world: the random
+            reference then plays world 0 alone. Shifts of observations and targets are known to.
         base: The copies it acts on, once `bind` has been called.
     """
 
     worlds: ClassVar[int | None] = None
     on: ClassVar[str]
     mixes: ClassVar[bool] = False
+    moves_chance: ClassVar[bool] = True
     name: ClassVar[str]
 
     @property
@@ -249,90 +250,3 @@ class Shift:
     def configure(self, env: gymnasium.Env[Any, Any], world: int) -> gymnasium.Env[Any, Any]:
         """A base environment re-parameterised for a world, 0 included."""
         raise NotImplementedError
-
-
-def refuse_misfit(shifts: Sequence[Shift], schedule: Schedule, space: spaces.Space[Any]) -> None:
-    """Refuse bound shifts that have too few worlds for a schedule, or do not keep to the rules.
-
-    Raises:
-        UsageError: nothing changes between two phases, or one of the above.
-    """
-    if not shifts:
-        return
-    for phase in range(1, schedule.phases):
-        if schedule.world(phase) == schedule.world(phase - 1):
-            raise UsageError(
-                f"phases {phase - 1} and {phase} are both in world {schedule.world(phase)}; "
-                "consecutive worlds must differ"
-            )
-    worlds = worlds_of(schedule)
-    for shift in shifts:
-        if shift.worlds is not None and worlds[-1] >= shift.worlds:
-            raise UsageError(
-                f"shift {shift.name!r} has {shift.worlds} worlds (0 to {shift.worlds - 1}), "
-                f"but the schedule {schedule} asks for world {worlds[-1]}; "
-                f"let them come back: schedule 'cyclic' with worlds = {shift.worlds}"
-            )
-        if isinstance(schedule, Ramped) and (not shift.mixes or shift.memory(1)):
-            raise UsageError(
-                f"shift {shift.name!r} has nothing between two of its worlds, so that none can "
-                f"turn into another little by little as {schedule} asks for; "
-                "valid: a schedule without a ramp"
-            )
-    if worlds[-1]:
-        _rehearse(shifts, space, next(world for world in worlds if world))
-
-
-def _rehearse(shifts: Sequence[Shift], space: spaces.Space[Any], world: int) -> None:
-    """Try bound shifts on the two ends of the spaces, in a world other than 0.
-
-    Raises:
-        UsageError: one of them does not keep shape and type, or leaves the space that it declares.
-    """
-    frames, worlds, reward = _ends(space), np.full(2, world), np.array([1.0, -1.0])
-    for shift in shifts:
-        tried = type(shift)
-        shift.prepare(2)
-        actions = _ends(shift.base.action_space)
-        if tried.action is not Shift.action and actions is not None:
-            taken = shift.action(actions, worlds)
-            _refuse_other(shift, "action", actions, taken)
-            if not all(map(shift.base.action_space.contains, taken)):
-                raise UsageError(
-                    f"shift {shift.name!r}: action() leaves {shift.base.action_space} in world "
-                    f"{world}; the base environment takes no others"
-                )
-        if tried.observation is not Shift.observation and frames is not None:
-            seen = shift.observation(frames, worlds)
-            _refuse_other(shift, "observation", frames, seen)
-            space = shift.space(space)
-            assert isinstance(space, spaces.Box)
-            if not ((seen >= space.low) & (seen <= space.high)).all():
-                raise UsageError(
-                    f"shift {shift.name!r}: observation() leaves {space} in world {world}; "
-                    "its space() must return the union of all worlds"
-                )
-            frames = seen
-        if tried.reward is not Shift.reward and frames is not None:
-            _refuse_other(shift, "reward", reward, shift.reward(reward, worlds, frames))
-        if tried.target is not Shift.target:
-            _refuse_other(shift, "target", reward, shift.target(reward, worlds))
-        shift.prepare(shift.base.num_copies)
-
-
-def _ends(space: spaces.Space[Any]) -> Array | None:
-    """The lowest and the highest point of a space; None if it has none."""
-    if isinstance(space, spaces.Discrete):
-        return np.array([space.start, space.start + space.n - 1], dtype=space.dtype)
-    if isinstance(space, spaces.Box):
-        ends = np.clip(space.low, -_FAR, _FAR), np.clip(space.high, -_FAR, _FAR)
-        return np.stack(ends).astype(space.dtype)
-    return None
-
-
-def _refuse_other(shift: Shift, method: str, given: Array, got: Any) -> None:
-    if np.shape(got) != given.shape or np.asarray(got).dtype != given.dtype:
-        raise UsageError(
-            f"shift {shift.name!r}: {method}() was given {given.dtype} {given.shape} and returned "
-            f"{np.asarray(got).dtype} {np.shape(got)}; it must keep both"
-        )

@@ -29,6 +29,7 @@ class ActionPermutation(Shift):
     """
 
     on: ClassVar[str] = "action"
+    moves_chance: ClassVar[bool] = False  # any order of uniformly random actions is one
 
     share: Annotated[float, Gt(0), Le(1)] = 1.0
 

@@ -188,11 +188,15 @@ class Tiles(Shift):
         """The tiles in the world's order."""
         copies, channels, height, width = frames.shape
         t, h, w = self.tiles, height // self.tiles, width // self.tiles
-        cut = frames.reshape(copies, channels, t, h, t, w).transpose(0, 2, 4, 1, 3, 5)
-        order = self.content(world)
-        moved = cut.reshape(copies, t * t, channels, h, w)[np.arange(copies)[:, None], order]
-        whole = moved.reshape(copies, t, t, channels, h, w).transpose(0, 3, 1, 4, 2, 5)
-        return np.ascontiguousarray(whole).reshape(frames.shape)
+        # a line of a tile is one item here: each is moved once, and as a whole
+        lines = np.ascontiguousarray(frames).view(f"V{w * frames.itemsize}")
+        lines = lines.reshape(copies, channels, -1)
+        moved = np.empty_like(lines)
+        for order, rows in self.each(world):
+            row, column = np.divmod(order.reshape(t, 1, t), t)
+            places = (row * h + np.arange(h)[:, None]) * t + column
+            moved[rows] = np.take(lines[rows], places.ravel(), axis=2, mode="clip")
+        return moved.view(frames.dtype).reshape(frames.shape)
 
 
 @shift("inversion")

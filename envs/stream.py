@@ -18,24 +18,17 @@ from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
+from rlplastic.envs.chain import Chain
 from rlplastic.envs.copies import Array, Copies, Transition
 from rlplastic.envs.episodes import Accounts, Episode
-from rlplastic.envs.moments import Moment
 from rlplastic.envs.notice import Notice
-from rlplastic.envs.schedules import (
-    Drawn,
-    Listed,
-    Ramped,
-    Schedule,
-    bound,
-    refuse_impossible,
-    worlds_of,
-)
-from rlplastic.envs.shifts import Shift, refuse_misfit
+from rlplastic.envs.refusals import refuse_boundary, refuse_impossible, refuse_misfit
+from rlplastic.envs.schedules import Drawn, Listed, Ramped, Schedule, bound, worlds_of
+from rlplastic.envs.shifts import Shift
+from rlplastic.envs.stack import Stack
 from rlplastic.errors import Diverged, UsageError
 
 Boundary = Literal["truncate", "episode", "step"]
@@ -101,20 +94,23 @@ class Stream(VecEnv):
         self.listener = listener
         self._unbound = tuple(shifts)
         self.shifts = tuple(shift.bind(base, seed, i) for i, shift in enumerate(shifts))
-        self._check()
+        self._chain = Chain(self.shifts, base.num_copies)
+        ramps, by_method = self._ramped is not None, self._chain.by_method
+        refuse_boundary(boundary, by_method, ramps, clip_reward)
+        refuse_impossible(self.schedule, self.ticks)
+        refuse_misfit(self.shifts, self.schedule, base.observation_space)
         space = base.observation_space
-        for shift in self._that("observation"):
+        for shift in by_method["observation"]:
             space = shift.space(space)
-        space = self._stacked(space)
+        self._stack = Stack(base.stack)
+        space = self._stack.space(space)
         self.notice: Notice | None = None
         if notify:
             self.notice = Notice(space, worlds_of(self.schedule) if notify is True else notify)
             space = self.notice.space
         super().__init__(base.num_copies, space, base.action_space)
         self._accounts = Accounts(base.num_copies)
-        self._frames: Array = np.empty(0)
         self._everyone = np.arange(base.num_copies)
-        self._age = 0  # steps since the last seeded reset: what random shifts draw depends on it
         self.begin(0)
 
     # Where the clock stands
@@ -169,8 +165,7 @@ class Stream(VecEnv):
         self._worlds = np.full(self.num_envs, self.schedule.world(self._phase))
         self._open_episodes(np.ones(self.num_envs, dtype=bool))
         self.reset_infos = [{} for _ in range(self.num_envs)]
-        self._frames = self._first(frames, self._everyone)
-        return self._told(self._frames)
+        return self._told(self._stack.begin(self._first(frames, self._everyone)))
 
     def step_async(self, actions: Array) -> None:
         """See `VecEnv`."""
@@ -178,9 +173,9 @@ class Stream(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """One step of all copies; see the module's head for the order of things."""
-        worlds = self._worlds
-        self._age += 1
-        step = self.base.step(self._through("action", self._actions, worlds))
+        worlds, through = self._worlds, self._chain.through
+        self._chain.tick()
+        step = self.base.step(through("action", self._actions, worlds))
         self._refuse_infinite(step)
         self.clock += self.ticks
 
@@ -189,18 +184,22 @@ class Stream(VecEnv):
         last = self.clock == self._next and self._last
         cut = self.boundary == "truncate" and (due or last)
         done = np.ones_like(ended) if cut else ended
+        some = bool(done.any())
         leave = np.ones_like(ended) if due and self.boundary == "step" else done
-        paid = self._through("reward", step.reward, worlds, step.final, last=leave)
+        paid = through("reward", step.reward, worlds, step.final, last=leave)
         self._accounts.add(paid, step.reward)
-        after = self._push(self._see(step.final, worlds))
+        after = self._stack.push(through("observation", step.final, worlds))
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        finals = self._told(after) if done.any() else after
-        for copy in np.flatnonzero(done):
-            infos[copy] = self._close(
-                int(copy), finals[copy], step.terminated[copy], not ended[copy]
-            )
-        learned = (np.sign(paid) if self.clip_reward else paid) / self.reward_scale
-        learned = self._through("target", learned, worlds, last=leave)
+        if some:
+            finals = self._told(after)
+            for copy in np.flatnonzero(done):
+                infos[copy] = self._close(
+                    int(copy), finals[copy], step.terminated[copy], not ended[copy]
+                )
+        learned = np.sign(paid) if self.clip_reward else paid
+        if self.reward_scale != 1.0:
+            learned = learned / self.reward_scale
+        learned = through("target", learned, worlds, last=leave)
 
         if due:
             self._enter(self._phase + 1)
@@ -209,10 +208,12 @@ class Stream(VecEnv):
             self._worlds = np.full(self.num_envs, self.schedule.world(self._phase))
             self._configure()
             seeds = self._derived_seeds(self._phase + int(last))
-            observation = self._frames = self._first(self._restart(seeds), self._everyone)
+            first = self._first(self._restart(seeds), self._everyone)
+            observation = self._stack.begin(first)
         else:
-            observation = self._go_on(step.observation, after, ended)
-        self._open_episodes(done)
+            observation = self._go_on(step.observation, after, ended, some)
+        if some:
+            self._open_episodes(done)
         return self._told(observation), learned.astype(np.float32), done, infos
 
     def close_episodes(self) -> None:
@@ -257,93 +258,30 @@ class Stream(VecEnv):
 
     def _refuse_infinite(self, step: Transition) -> None:
         """Raise `Diverged` at a NaN or infinity: a policy may drive an environment there."""
-        values = {"reward": step.reward}
+        self._refuse_in("reward", step.reward)
         if step.final.dtype.kind == "f":
-            values["observation"] = step.final
-        for name, value in values.items():
-            if not np.isfinite(value).all():
-                copy = int(np.argwhere(~np.isfinite(value))[0][0])
-                raise Diverged(
-                    f"{name} of copy {copy} is not finite after step {self.clock + self.ticks}"
-                )
+            self._refuse_in("observation", step.final)
 
-    def _that(self, method: str) -> list[Shift]:
-        return [s for s in self.shifts if getattr(type(s), method) is not getattr(Shift, method)]
-
-    def _through(
-        self, method: str, values: Array, worlds: Array, *more: Array, **moment: Any
-    ) -> Array:
-        """The values in the copies' worlds, or on the way there from the world before."""
-        after = self._changed(method, values, worlds, *more, **moment)
-        if self._mix == 1.0 or not self._by_method[method]:
-            return after
-        before = np.full_like(worlds, self._before)
-        return _between(self._changed(method, values, before, *more, **moment), after, self._mix)
-
-    def _changed(
-        self,
-        method: str,
-        values: Array,
-        worlds: Array,
-        *more: Array,
-        copies: Array | None = None,
-        event: str = "",
-        last: Array | None = None,
-    ) -> Array:
-        """The values after every shift that has this method, in the copies not in world 0."""
-        shifts = self._by_method[method]
-        if not shifts or not worlds.any():
-            return values
-        copies = self._everyone if copies is None else copies
-        last = np.zeros(len(worlds), dtype=bool) if last is None else last
-        whole = worlds.all()
-        rows = slice(None) if whole else np.flatnonzero(worlds)
-        moment = Moment(copies[rows], self._age, event or method, last[rows])
-        for shift in shifts:
-            shift.tell(moment)
-            change = getattr(shift, method)
-            if whole:
-                values = change(values, worlds, *more)
-            else:
-                values = values.copy()
-                values[rows] = change(values[rows], worlds[rows], *(m[rows] for m in more))
-        return values
+    def _refuse_in(self, name: str, values: Array) -> None:
+        finite = np.isfinite(values)
+        if not finite.all():
+            copy = int(np.argwhere(~finite)[0][0])
+            raise Diverged(
+                f"{name} of copy {copy} is not finite after step {self.clock + self.ticks}"
+            )
 
     def _told(self, observation: Array) -> Array:
         if self.notice is None:
             return observation
-        before = np.full_like(self._worlds, self._before)
-        return self.notice.beside(observation, before, self._worlds, self._mix)
-
-    def _see(
-        self,
-        frames: Array,
-        worlds: Array,
-        copies: Array | None = None,
-        event: str = "observation",
-    ) -> Array:
-        return self._through("observation", frames, worlds, copies=copies, event=event)
+        before = np.full_like(self._worlds, self._chain.before)
+        return self.notice.beside(observation, before, self._worlds, self._chain.mix)
 
     def _restart(self, seeds: Sequence[int] | None) -> Array:
         """The frames of all copies restarted; with seeds, random shifts begin anew too."""
-        self._age += 1
+        self._chain.tick()
         if seeds is not None:
-            self._age = 0
-            for shift in self.shifts:
-                shift.reseed(seeds)
+            self._chain.reseed(seeds)
         return self.base.reset(seeds)
-
-    def _forget(self, copies: Array) -> None:
-        for shift in self.shifts:
-            shift.forget(copies)
-
-    def _push(self, frames: Array) -> Array:
-        """What the learner sees once these frames have been added."""
-        if self.base.stack == 1:
-            return frames
-        channels = frames.shape[1]
-        self._frames = np.concatenate([self._frames[:, channels:], frames], axis=1)
-        return self._frames
 
     def _first(self, frames: Array, copies: Array) -> Array:
         """What the learner sees of the episodes that begin in some copies.
@@ -351,29 +289,30 @@ class Stream(VecEnv):
         A fresh stack is padded with the world's image of zero.
         """
         worlds, padding = self._worlds[copies], []
+
+        def seen(values: Array, event: str) -> Array:
+            self._chain.forget(copies)
+            return self._chain.through("observation", values, worlds, copies=copies, event=event)
+
         if self.base.stack > 1:
-            self._forget(copies)
-            blank = self._see(np.zeros_like(frames), worlds, copies, "padding")
-            padding = [blank] * (self.base.stack - 1)
-        self._forget(copies)
-        shown = self._see(frames, worlds, copies, "first")
+            padding = [seen(np.zeros_like(frames), "padding")] * (self.base.stack - 1)
+        shown = seen(frames, "first")
         return np.concatenate([*padding, shown], axis=1) if padding else shown
 
-    def _go_on(self, frames: Array, after: Array, ended: Array) -> Array:
+    def _go_on(self, frames: Array, after: Array, ended: Array, some: bool) -> Array:
         """The next observations where no boundary cut the episodes."""
         if self.boundary == "step":
             before = self._worlds
             self._worlds = np.full(self.num_envs, self.schedule.world(self._phase))
-            self._forget(np.flatnonzero(before != self._worlds))
-        rows = np.flatnonzero(ended)
-        if len(rows) == 0:
+            self._chain.forget(np.flatnonzero(before != self._worlds))
+        if not some:
             return after
+        rows = np.flatnonzero(ended)
         self._worlds = self._worlds.copy()
         self._worlds[rows] = self.schedule.world(self._phase)
         observation = after.copy()
         observation[rows] = self._first(frames[rows], rows)
-        self._frames = observation
-        return observation
+        return self._stack.begin(observation)
 
     def _close(self, copy: int, final: Array, terminated: bool, cut: bool) -> dict[str, Any]:
         """The info of a copy whose episode ends here, and the record of it."""
@@ -395,15 +334,16 @@ class Stream(VecEnv):
         self._phase = phase
         self._next = self.schedule.start(phase + 1)
         self._last = phase + 1 == self.schedule.phases
-        self._before = self.schedule.world(max(0, phase - 1))
+        self._chain.before = self.schedule.world(max(0, phase - 1))
         self._ramp()
 
     def _ramp(self) -> None:
         """How far the next step is on the way from the world before."""
-        self._mix = 1.0 if self._ramped is None else self._ramped.mix(self.clock)
+        if self._ramped is not None:
+            self._chain.mix = self._ramped.mix(self.clock)
 
     def _configure(self) -> None:
-        for shift in self._by_method["configure"]:
+        for shift in self._chain.by_method["configure"]:
             world = int(self._worlds[0])
             self.base.configure(partial(shift.configure, world=world))
 
@@ -416,51 +356,3 @@ class Stream(VecEnv):
                 for copy in range(self.base.num_copies)
             )
         ]
-
-    # Once, at the start
-
-    def _stacked(self, space: spaces.Space[Any]) -> spaces.Space[Any]:
-        if self.base.stack == 1:
-            return space
-        assert isinstance(space, spaces.Box)
-        times = (self.base.stack,) + (1,) * (len(space.shape) - 1)
-        return spaces.Box(
-            np.tile(space.low, times), np.tile(space.high, times), dtype=space.dtype.type
-        )
-
-    def _check(self) -> None:
-        methods = ("action", "reward", "target", "observation", "configure")
-        self._by_method = {method: self._that(method) for method in methods}
-        if self.boundary != "truncate" and self._by_method["configure"]:
-            names = ", ".join(shift.name for shift in self._by_method["configure"])
-            raise UsageError(
-                f"boundary {self.boundary!r}: shift {names} builds another base environment for "
-                "each world, which needs boundary 'truncate'"
-            )
-        refuse_impossible(self.schedule, self.ticks)
-        if self._ramped is not None:
-            self._refuse_ramp()
-        refuse_misfit(self.shifts, self.schedule, self.base.observation_space)
-
-    def _refuse_ramp(self) -> None:
-        if self.boundary == "episode":
-            raise UsageError(
-                "boundary 'episode': a ramp changes the world within an episode; "
-                "valid: 'truncate', 'step'"
-            )
-        if self.clip_reward and self._by_method["reward"]:
-            names = ", ".join(shift.name for shift in self._by_method["reward"])
-            raise UsageError(
-                f"clip_reward: of a mix of rewards (shift {names}) only the sign is left, which is "
-                "no ramp; valid: clip_reward = false"
-            )
-
-
-def _between(before: Array, after: Array, mix: float) -> Array:
-    """A mix of what two worlds give, of the same type."""
-    if before.dtype == after.dtype and np.array_equal(before, after):
-        return after
-    values = (1 - mix) * before + mix * after
-    return (np.rint(values) if np.issubdtype(after.dtype, np.integer) else values).astype(
-        after.dtype
-    )

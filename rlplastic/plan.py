@@ -256,7 +256,11 @@ def _random_cells(
     where = f"suite {suite.name!r}, task {name!r}"
     spec = full_schedule(task.schedule, period, budget.phases_of(task))
     shifts = [registry.load("shift", shift["name"]) for shift in task.shifts]
-    seen = [shift for shift in shifts if shift.on not in ("observation", "target")]
+    seen = [
+        shift
+        for shift in shifts
+        if shift.on not in ("observation", "target") and shift.moves_chance
+    ]
     schedule = bound(options.build("schedule", spec, where), 0)  # worlds are none of the seed's
     worlds = worlds_of(schedule) if seen else [0]
     if seen and isinstance(schedule, Ramped):

@@ -193,11 +193,31 @@ def test_other_suites_keep_their_cells_and_their_curves():
 
 
 @pytest.mark.parametrize("budget", ["smoke", "small", "full"])
-def test_the_dynamics_track_of_control_is_run_by_name_alone(budget):
-    suite = load_suite("Control-Shifted")
+@pytest.mark.parametrize(
+    ("name", "track", "tasks"),
+    [
+        ("Control-Shifted", "dynamics", 3),
+        ("Control-Shifted", "action", 2),
+        ("Atari-Shifted", "action", 3),
+    ],
+)
+def test_other_tracks_are_run_by_name_alone(name, track, tasks, budget):
+    suite = load_suite(name)
     chosen = suite.select(suite.budgets[budget].tasks)
     assert {task.track for task in chosen.values()} == {"observation", "reward", "stationary"}
-    assert len(suite.select(["*-dynamics"])) == 3
+    assert len(suite.select([f"*-{track}"])) == tasks
+
+
+def test_exchanged_actions_are_to_newborns_and_random_play_what_nothing_shifted_is():
+    for suite in (load_suite("Control-Shifted"), load_suite("Atari-Shifted")):
+        for name, task in suite.select(["*-action"]).items():
+            control = suite.tasks[name.replace("-action", "-stationary")]
+            assert task.random == control.random
+            for agent, pilot in task.agents.items():
+                assert pilot.scale == control.agents[agent].scale
+    request = Request(agents=["ppo"], regs=["none"], env="Control-Shifted/*-action")
+    chance = [cell for cell in make_plan(request).cells if cell.agent == "random"]
+    assert [cell.stream["schedule"]["worlds"] for cell in chance] == [[0], [0]]
 
 
 def test_a_metric_that_does_not_exist_is_refused(tmp_path):

@@ -34,6 +34,7 @@ def test_commas_separate_patterns_and_stated_tasks_come_first_and_as_they_are_st
     assert list(tasks) == [
         "Gopher-observation",
         "Gopher-reward",
+        "Gopher-action",
         "Gopher-stationary",
         "Boxing-reward",
         "Pong-observation",

@@ -14,6 +14,12 @@ worlds, start from the same emulator states and share hyper-parameters, so G is 
 it extends the reset yardstick of Dohare et al. (2024) and the survey of Klein et al. (2411.04832,
 definition of plasticity loss: fresh minus continual after equal budget) from the end of a phase to
 the whole of it. Reduce over shifts here; over seeds and tasks in `rlplastic.aggregate`.
+
+Every shift counts the same, however long its phase is (schedules ``random``, ``list``, ``once``):
+a shift is what is replicated, and L is a mean over its phase already. Weighed by length, a run
+would be judged by its few longest phases, where the time that recovery takes counts least. In a
+short phase G and P are noisier and nearer to what comes right after a shift, in arm and newborn
+alike: the lengths are part of the task, the same for all arms of a seed.
 """
 
 from __future__ import annotations

@@ -74,6 +74,15 @@ def test_another_game_shows_its_own_frames_and_worlds(subject: Subject) -> None:
     assert faults(subject, *OWN) == []
 
 
+COSTLY_IDS = {subject.env_id: subject for subject in SUBJECTS if costly(subject) and subject.env_id}
+
+
+@pytest.mark.parametrize("env_id", COSTLY_IDS)
+def test_the_checkers_accept_every_registered_game(env_id: str) -> None:
+    """On one of its tracks; every other id is examined completely, on all of them."""
+    assert faults(COSTLY_IDS[env_id], "gymnasium", "sb3") == []
+
+
 def test_every_registered_id_and_every_shift_is_here() -> None:
     assert {subject.env_id for subject in SUBJECTS} >= set(IDS)
     used = {shift["name"] for subject in SUBJECTS for shift in subject.shifts}
