@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -25,7 +26,19 @@ from typing import Annotated, NoReturn
 import typer
 
 import rlplastic
-from rlplastic import cli_offline
+from rlplastic import cli_offline, cli_streams
+from rlplastic.cli_streams import Plugins
+from rlplastic.cli_words import (
+    add_plugins,
+    default_out,
+    device_of,
+    env_of,
+    probes_of,
+    seeds_of,
+    use_data,
+    words_of,
+    workers_of,
+)
 from rlplastic.errors import UsageError
 from rlplastic.locks import Locked
 
@@ -73,12 +86,6 @@ Out = Annotated[
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="agent.key=value, as dqn.learning_rate=1e-4. Repeatable."),
-]
-Plugins = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--plugin", help="Python file that defines agents, interventions, ... Repeatable."
-    ),
 ]
 
 
@@ -189,24 +196,24 @@ def bench(
     from rlplastic.plan import Request
     from rlplastic.pool import Limits
 
-    _add_plugins(plugin)
-    _use_data(data_dir)
+    add_plugins(plugin)
+    use_data(data_dir)
     request = Request(
-        agents=_words(agent, "--agent"),
-        regs=_words(reg, "--reg"),
-        env=_env(env),
+        agents=words_of(agent, "--agent"),
+        regs=words_of(reg, "--reg"),
+        env=env_of(env),
         budget=budget,
-        seeds=_seeds(seeds),
+        seeds=seeds_of(seeds),
         settings=settings or [],
-        device=_device(device),
-        probes=_probes(probes),
+        device=device_of(device),
+        probes=probes_of(probes),
     )
-    folder = out or _default_out(env, budget)
+    folder = out or default_out(env, budget)
     raise SystemExit(
         work.bench(
             request,
             folder,
-            workers=_workers(workers),
+            workers=workers_of(workers),
             dry_run=dry_run,
             quiet=quiet,
             limits=Limits(seconds=cell_timeout, retries=retries),
@@ -247,203 +254,34 @@ def run(
     from rlplastic import bench as work
     from rlplastic.plan import Request
 
-    _add_plugins(plugin)
-    _use_data(data_dir)
+    add_plugins(plugin)
+    use_data(data_dir)
     request = Request(
         agents=[agent] if agent else [],
         regs=[reg],
-        env=_env(env),
+        env=env_of(env),
         budget=budget,
         seeds=[seed],
         settings=settings or [],
-        device=_device(device),
-        probes=_probes(probes),
+        device=device_of(device),
+        probes=probes_of(probes),
     )
-    folder = out or _default_out(env, budget)
+    folder = out or default_out(env, budget)
     raise SystemExit(work.run(request, folder, fresh=fresh, as_json=as_json))
 
 
-@app.command()
-def ls(
-    kind: Annotated[
-        str | None,
-        typer.Argument(help="agents, regs, envs, shifts, schedules, probes or metrics."),
-    ] = None,
-    name: Annotated[str | None, typer.Argument(help="Everything that is known of one.")] = None,
-    plugin: Plugins = None,
-) -> None:
-    """List what there is to choose from."""
-    from rlplastic import listing
-
-    _add_plugins(plugin)
-    print(listing.show(kind, name))
-
-
-for verb in (cli_offline.status, cli_offline.report, cli_offline.power, cli_offline.compare):
-    app.command()(verb)
-app.command()(cli_offline.watch)
-app.command("import")(cli_offline.import_)
-
-
-@app.command()
-def download(
-    name: Annotated[str, typer.Argument(help="mnist, fashion-mnist, emnist or cifar-10.")],
-    data_dir: Annotated[Path, typer.Option(help="Folder of data.", envvar="RLPLASTIC_DATA")] = Path(
-        "data"
-    ),
-) -> None:
-    """Fetch a data set from where it is published, and compare its checksum."""
-    from rlplastic.envs.download import download as fetch
-
-    for path in fetch(name, data_dir):
-        print(path)
-
-
-@app.command()
-def doctor(
-    out: Annotated[
-        Path, typer.Option(help="Where results would go.", envvar="RLPLASTIC_OUT")
-    ] = Path("results"),
-    plugin: Plugins = None,
-) -> None:
-    """Check that everything a bench needs is there and works."""
-    from rlplastic.doctor import examine
-
-    _add_plugins(plugin)
-    broken = False
-    for check in examine(out):
-        print(f"{'ok' if check.ok else 'BROKEN':6}  {check.name:11}  {check.text}")
-        broken |= not check.ok
-    raise SystemExit(int(broken))
-
-
-@app.command()
-def check(
-    env: Annotated[
-        str,
-        typer.Argument(
-            help="Suite, Suite/PATTERN, a suite's TOML file, a registered id, or a Python file of "
-            "one's own shifts.",
-            show_default=False,
-        ),
-    ] = "",
-    plugin: Plugins = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Play less of everything.")] = False,
-) -> None:
-    """Check that tasks, or shifts of one's own, keep what streams promise.
-
-    \b
-    rlplastic check Control-Shifted/CartPole-observation
-    rlplastic check --plugin my_shift.py
-    """  # noqa: D301
-    from rlplastic.envs.check import show
-
-    raise SystemExit(int(show(_own(env, plugin), quick=quick) > 0))
-
-
-@app.command()
-def preview(
-    env: Annotated[str, typer.Argument(help="As for check.", show_default=False)] = "",
-    out: Annotated[
-        Path | None,
-        typer.Option(help="A .png file, or a folder.  [default: here]", show_default=False),
-    ] = None,
-    phases: Annotated[int, typer.Option(min=1, max=12, help="Phases to show.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Of worlds, resets and actions.")] = 0,
-    gif: Annotated[bool, typer.Option("--gif", help="An animation too.")] = False,
-    plugin: Plugins = None,
-) -> None:
-    """Draw what the agent sees and is paid in each phase of a task.
-
-    \b
-    rlplastic preview Atari-Shifted/Gopher-observation --gif
-    """  # noqa: D301
-    from rlplastic import preview as work
-
-    env = _own(env, plugin)
-    for path in work.preview(env, out=out, phases=phases, seed=seed, gif=gif):
-        print(path)
-
-
-# -- parsing ---------------------------------------------------------------------------------
-
-
-def _words(values: list[str] | None, option: str) -> list[str]:
-    """Words separated by commas, in one option or in several."""
-    words = [word.strip() for value in values or [] for word in value.split(",")]
-    if not all(words):
-        raise UsageError(f"{option} {','.join(values or [])!r}: an empty name between commas")
-    return words
-
-
-def _env(text: str) -> str:
-    if not text:
-        from rlplastic.suite import suite_files
-
-        raise UsageError(
-            f"--env is needed: a suite, or suite/task.\nValid: {', '.join(suite_files())}"
-        )
-    return text
-
-
-def _seeds(text: str) -> list[int]:
-    """``5``: the first five; ``3,7`` or ``3,``: those; nothing: the budget's number."""
-    words = [word.strip() for word in text.rstrip(",").split(",")] if text else []
-    if not all(word.isascii() and word.isdigit() and len(word) < 10 for word in words):
-        raise UsageError(f"--seeds {text!r}: write a number, as 5, or seeds, as 3,7,11")
-    numbers = [int(word) for word in words]
-    if "," in text or not text:
-        return numbers
-    if not 1 <= numbers[0] <= 1000:
-        raise UsageError(
-            f"--seeds {text!r}: a number of seeds from 1 to 1000; one seed is '{text},'"
-        )
-    return list(range(numbers[0]))
-
-
-def _workers(text: str) -> int | None:
-    if text == "auto":
-        return None
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 1024):
-        raise UsageError(f"--workers {text!r}: write auto, or a number from 1 to 1024")
-    return int(text)
-
-
-def _device(text: str) -> str:
-    if text not in ("cpu", "cuda", "auto"):
-        raise UsageError(f"--device {text!r}: write cpu, cuda or auto")
-    return text
-
-
-def _probes(text: str) -> str:
-    if text not in ("", "default", "full"):
-        raise UsageError(f"--probes {text!r}: write default or full")
-    return text
-
-
-def _use_data(folder: Path | None) -> None:
-    """Tell this process and its workers where data are; no part of what is run, only of where."""
-    if folder is None:
-        return
-    if not folder.is_dir():
-        raise UsageError(f"--data-dir {str(folder)!r}: there is no such folder")
-    os.environ["RLPLASTIC_DATA"] = str(folder.resolve())
-
-
-def _default_out(env: str, budget: str) -> Path:
-    suite = Path(env.partition(".toml")[0]).name if ".toml" in env else env.partition("/")[0]
-    return Path("results") / f"{suite}-{budget}"
-
-
-def _own(env: str, plugins: list[Path] | None) -> str:
-    """The name to look for once the plugins are known, of which a Python file is one."""
-    own = [Path(env)] if env.endswith(".py") else []
-    _add_plugins([*(plugins or []), *own])
-    return "" if own else env
-
-
-def _add_plugins(paths: list[Path] | None) -> None:
-    from rlplastic import registry
-
-    for path in paths or []:
-        registry.add_plugin(path)
+VERBS: dict[str, Callable[..., None]] = {
+    "ls": cli_streams.ls,
+    "check": cli_streams.check,
+    "preview": cli_streams.preview,
+    "download": cli_streams.download,
+    "status": cli_offline.status,
+    "watch": cli_offline.watch,
+    "report": cli_offline.report,
+    "import": cli_offline.import_,
+    "power": cli_offline.power,
+    "compare": cli_offline.compare,
+    "doctor": cli_streams.doctor,
+}
+for name, verb in VERBS.items():
+    app.command(name)(verb)
