@@ -29,10 +29,11 @@ TIMED = {  # the methods that the parts consist of, by their path from the agent
     "replay_buffer.sample": "sampling",
     "policy.forward": "acting",
     "rollout_buffer.add": "storing",
-    "rollout_buffer._observations": "sampling",
+    "rollout_buffer._observations": "sampling",  # ours
+    "rollout_buffer._get_samples": "sampling",
 }
 OF_DQN = {"_sample_action", "_store_transition", "replay_buffer.sample"}
-OF_PPO = {"policy.forward", "rollout_buffer.add", "rollout_buffer._observations"}
+OF_PPO = set(TIMED) - OF_DQN - {"env.step", "train"}
 
 
 class Job(NamedTuple):
@@ -117,7 +118,8 @@ class Stopwatch(BaseCallback):
             owner: Any = self.model
             for name in way:
                 owner = getattr(owner, name)
-            timed(owner, method, part, self.spent)
+            if hasattr(owner, method):
+                timed(owner, method, part, self.spent)
 
 
 def timed(owner: Any, method: str, part: str, spent: dict[str, float]) -> None:

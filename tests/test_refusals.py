@@ -18,7 +18,11 @@ from rlplastic.interventions import Interventions, overrides
 torch.set_num_threads(1)
 ENTRIES = registry.entries("intervention")
 AGENTS = [name for name, entry in registry.entries("agent").items() if entry.traits.get("learns")]
-NARROW = [name for name, entry in ENTRIES.items() if entry.traits.get("agents")]
+NARROW = [
+    name
+    for name, entry in ENTRIES.items()
+    if entry.traits.get("agents") and set(AGENTS) - set(entry.traits["agents"])
+]
 BOUNDED = [
     (name, field.name, float(bound[2]), bound[1])
     for name, entry in ENTRIES.items()

@@ -115,7 +115,7 @@ def target_features(agent: Learner, observations: Tensor) -> Tensor:
 def _last_activations(agent: Learner) -> list[Any]:
     from rlplastic.agents.networks import top_layers
 
-    tops = top_layers(movable(agent, "critic"))
+    tops = top_layers(agent.layers("critic"))
     # behind residual blocks the outputs read a norm
     return [top.norm if top.activation is None else top.activation for top in tops]
 
