@@ -87,6 +87,7 @@ class DQN(stable_baselines3.DQN):
             split(self.policy)
         self.critic.install(self.policy)
         self.interventions.rebuild(self.policy)
+        self.q_net_target.set_training_mode(False)  # what was put in is born in the other mode
         self.policy.to(self.device)
         self.q_net_target.load_state_dict(self.q_net.state_dict())
         if self.channels_last:
