@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import FlattenExtractor, NatureCNN
 from stable_baselines3.dqn.policies import QNetwork
 from torch import Tensor, nn
@@ -23,6 +26,7 @@ from rlplastic.agents.features import SmallCNN
 KNOWN = (nn.Linear, nn.Conv2d, nn.ReLU, nn.Flatten)
 Slopes = dict[nn.Parameter, Tensor]
 _aten: Any = torch.ops.aten
+_sees: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 _MEAN, _NO_CLASS = 1, -100  # torch's own: the reduction, and the class that is left out
 
 
@@ -33,14 +37,30 @@ def chain_of(network: Any) -> list[nn.Module] | None:
     """
     if type(network) is not QNetwork:
         return None
+    if network not in _sees:
+        _sees[network] = _space_of(network)
     extractor: Any = network.features_extractor
-    if type(extractor) in (NatureCNN, SmallCNN):
+    if type(extractor) in (NatureCNN, SmallCNN) and _sees[network] == "images":
         containers = [extractor.cnn, extractor.linear, network.q_net]
-    elif type(extractor) is FlattenExtractor and len(network.observation_space.shape or ()) == 1:
+    elif type(extractor) is FlattenExtractor and _sees[network] == "vectors":
         containers = [network.q_net]
     else:
         return None
     return chain_in(containers, network, extractor)
+
+
+def learnt_chain(network: Any) -> list[nn.Module] | None:
+    """As `chain_of`, if all of its weights are learnt: `slopes` has a gradient for each."""
+    chain = chain_of(network)
+    return chain if chain and all(weight.requires_grad for weight in weights_of(chain)) else None
+
+
+def _space_of(network: QNetwork) -> str:
+    """What the network sees, where that goes into it as `shown` makes it; asked once for each."""
+    space = network.observation_space
+    if is_image_space(space):
+        return "images" if network.normalize_images else ""
+    return "vectors" if isinstance(space, spaces.Box) and len(space.shape) == 1 else ""
 
 
 def chain_in(containers: Sequence[Any], *others: Any) -> list[Any] | None:
@@ -54,7 +74,10 @@ def chain_in(containers: Sequence[Any], *others: Any) -> list[Any] | None:
     if not all(type(leaf) in KNOWN for leaf in chain):
         return None
     watched = any(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
         for module in (*others, *containers, *chain)
     )
     return None if watched else chain

@@ -17,7 +17,15 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
 from rlplastic.agents.critics import Critic, cross_entropy, logits_of
-from rlplastic.agents.direct import Slopes, chain_of, huber, huber_slopes, outputs, shown
+from rlplastic.agents.direct import (
+    Slopes,
+    chain_of,
+    huber,
+    huber_slopes,
+    learnt_chain,
+    outputs,
+    shown,
+)
 from rlplastic.agents.duelling import output_of, paths_to_outputs, split
 from rlplastic.agents.features import features_for
 from rlplastic.agents.learner import Minibatch, update, wrapped
@@ -155,7 +163,7 @@ class DQN(stable_baselines3.DQN):
                 wanted = self.critic.probabilities(target.squeeze(1))
 
         def terms(_: tuple[str, ...]) -> dict[str, Tensor]:
-            chain = chain_of(self.q_net) if plain else None
+            chain = learnt_chain(self.q_net) if plain else None
             if chain is not None:
                 return {"critic": huber(self.q_net, chain, batch, target)}
             values = self.q_net(batch.observations)
@@ -165,7 +173,7 @@ class DQN(stable_baselines3.DQN):
                 return {"critic": cross_entropy(logits, wanted, weights)}
             return {"critic": self.critic.loss(torch.gather(values, 1, actions), target, weights)}
 
-        known = chain_of(self.q_net) if plain else None
+        known = learnt_chain(self.q_net) if plain else None
         if known is None:
             return Minibatch(self.policy, terms)
 

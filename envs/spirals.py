@@ -37,7 +37,7 @@ class Spiral(Examples):
         """See `Supervised.reset`."""
         if self.seed != self._shown:
             self.data = self._first if self.seed is None else self._config.points_of(self.seed)
-            self._images = self.data.images
+            self._selected = ()
             self._shown = self.seed
         return super().reset(seeds)
 

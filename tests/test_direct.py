@@ -13,7 +13,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import nn
 
 from rlplastic.agents.adam import LeanAdam
-from rlplastic.agents.direct import chain_of, huber, huber_slopes
+from rlplastic.agents.direct import chain_of, huber, huber_slopes, learnt_chain
 from rlplastic.agents.features import SmallCNN
 from rlplastic.agents.learner import clip
 
@@ -117,6 +117,25 @@ def test_a_network_that_is_not_known_or_looked_at_is_left_to_autograd():
     net.q_net.insert(1, nn.LayerNorm(32))
     assert chain_of(net) is None
     assert chain_of(nn.Linear(2, 2)) is None
+
+
+def test_a_network_whose_inputs_are_made_in_another_way_is_left_to_autograd():
+    space, settings = SMALL
+    assert chain_of(q_net(space, settings, torch.contiguous_format)) is not None
+    raw = {**settings, "normalize_images": False}
+    assert chain_of(q_net(space, raw, torch.contiguous_format)) is None
+    floats = spaces.Box(0, 1, space.shape, np.float32)
+    assert chain_of(q_net(floats, raw, torch.contiguous_format)) is None
+    several = spaces.MultiDiscrete([3, 4])  # which stable-baselines3 shows as a one-hot code
+    assert chain_of(q_net(several, VECTORS[1], torch.contiguous_format)) is None
+
+
+def test_weights_that_are_not_learnt_get_no_gradient():
+    net = q_net(*VECTORS, torch.contiguous_format)
+    assert learnt_chain(net) == chain_of(net)
+    net.q_net[0].bias.requires_grad_(False)
+    assert learnt_chain(net) is None
+    assert chain_of(net) is not None  # it may still act
 
 
 def test_lean_adam_has_the_bytes_of_torchs_fused_adam_and_its_state():
