@@ -17,6 +17,7 @@ from rlplastic.interventions import Interventions
 from rlplastic.interventions.crelu import CReLU
 from rlplastic.interventions.layernorm import LayerNorm
 from rlplastic.probes import curvature, measure, names, norms, units
+from rlplastic.probes.look import looking
 
 torch.set_num_threads(1)
 PROBES = sorted(registry.entries("probe"))
@@ -217,6 +218,20 @@ def test_every_probe_is_finite_and_changes_nothing(make, members):
     for p, before in zip(model.policy.parameters(), gradients, strict=True):
         assert (p.grad is None) is (before is None)
         assert before is None or torch.equal(p.grad, before)
+
+
+@pytest.mark.parametrize("make", [dqn, ppo], ids=["dqn", "ppo"])
+def test_probes_that_share_what_they_look_at_say_what_each_says_alone(make):
+    model = make()
+    together = measure(model)
+    for name in together:
+        model.policy.set_training_mode(False)
+        assert together[name] == value(name, model), name
+    with looking(model, model.last_batch):
+        assert units.seen(model, model.last_batch) is units.seen(model, model.last_batch)
+        other = model.last_batch._replace()
+        assert units.seen(model, other) is not units.seen(model, model.last_batch)
+    assert units.seen(model, model.last_batch) is not units.seen(model, model.last_batch)
 
 
 def explicit_hessian(model):

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from rlplastic import registry
+from rlplastic.probes.look import looking
 
 
 class Probe(Protocol):
@@ -38,12 +39,13 @@ def measure(agent: Any, which: str = "default") -> dict[str, float]:
     agent.policy.set_training_mode(False)
     found: dict[str, float] = {}
     try:
-        for name in names(which):
-            value = registry.load("probe", name)(agent, agent.last_batch)
-            if isinstance(value, Mapping):
-                found.update({f"{name}/{part}": float(one) for part, one in value.items()})
-            elif value is not None:
-                found[name] = float(value)
+        with looking(agent, agent.last_batch):
+            for name in names(which):
+                value = registry.load("probe", name)(agent, agent.last_batch)
+                if isinstance(value, Mapping):
+                    found.update({f"{name}/{part}": float(one) for part, one in value.items()})
+                elif value is not None:
+                    found[name] = float(value)
         return found
     finally:
         agent.policy.set_training_mode(training)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from rlplastic.probes.look import once
 from rlplastic.registry import probe
 
 
@@ -72,6 +73,7 @@ def _layer_gradients(agent: Any, batch: Any) -> dict[str, list[torch.Tensor]]:
     return found
 
 
+@once
 def critic_gradient(agent: Any, batch: Any) -> tuple[Any, list[torch.Tensor], list[torch.Tensor]]:
     """The losses of the batch, the gradient of the critic's term, and the parameters it is of."""
     losses = agent.losses(batch)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rlplastic.agents.networks import ConcatenatedReLU, Layer, top_layers
+from rlplastic.probes.look import once
 from rlplastic.registry import probe
 
 TAU = 0.025
@@ -28,6 +29,7 @@ class Seen(NamedTuple):
     after: Tensor
 
 
+@once
 def seen(agent: Any, batch: Any) -> list[Seen]:
     """The critic's hidden layers on a minibatch, input side first."""
     layers = [layer for layer in agent.layers("critic") if layer.activation is not None]
@@ -107,6 +109,7 @@ def active_fraction(agent: Any, batch: Any) -> float:
     return positive / max(sum(o.shape[1] for o in outputs), 1)
 
 
+@once
 def features(agent: Any, batch: Any) -> Tensor | None:
     """The last hidden layer's outputs in double precision, ``[batch, features]``; None without."""
     found = {s.layer.weights: s.after.flatten(1) for s in seen(agent, batch)}
@@ -115,6 +118,7 @@ def features(agent: Any, batch: Any) -> Tensor | None:
     return torch.cat(tops, dim=1).double() if tops else None
 
 
+@once
 def singular_values(agent: Any, batch: Any) -> Tensor:
     """Singular values of the last hidden layer's outputs, largest first; empty where all are 0."""
     matrix = features(agent, batch)
