@@ -23,7 +23,7 @@ games:
 smoke:
 	rlplastic bench --agent dqn --reg sam --env Toy-Shifted --budget smoke
 
-# the crash suite at length, an hour and a half on two cores; writes its figures
+# the crash suite at length, about two hours on two cores; writes its figures
 storm:
 	python tests/kill/storm.py --write benchmarks/RELIABILITY.md
 

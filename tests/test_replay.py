@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+
 import numpy as np
 import pytest
 import torch
@@ -171,8 +173,12 @@ def test_a_transition_takes_little_more_than_a_frame_and_frames_are_given_back(p
 def test_the_process_grows_by_no_more_for_a_transition():
     from rlplastic.benchmarks.speed_limit import growth
 
-    assert 7_056 < growth(ours=True) <= 7_200  # by the operating system's account
-    assert growth(ours=False, transitions=1_000) > 56_000  # the measure sees what there is
+    # in processes of their own: this one has pages that other tests have freed
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as alone:
+        ours = alone.apply(growth, (True,))  # by the operating system's account
+        theirs = alone.apply(growth, (False, 1_000))
+    assert 7_056 < ours <= 7_200
+    assert theirs > 56_000  # the measure sees what there is
 
 
 def test_channels_last_stacks_lie_in_memory_as_the_networks_want_them():

@@ -327,7 +327,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=400, help="cells that are killed")
     parser.add_argument("--frames", type=int, default=12, help="cells on Atari that are killed")
-    parser.add_argument("--benches", type=int, default=25, help="benches stopped, four times each")
+    parser.add_argument("--benches", type=int, default=40, help="benches stopped, four times each")
     parser.add_argument("--shared", type=int, default=100, help="folders that benches share")
     parser.add_argument("--every", type=int, default=1, help="end at each so-many-eth call")
     parser.add_argument("--damage", type=int, default=1000, help="cuts, and as many flipped bits")
