@@ -186,7 +186,11 @@ def cell_of(case: Case, reg: str) -> Cell:
 
 
 def alone(function: Any, *args: Any) -> Any:
-    """What a function returns in a process of its own, started as a bench starts its workers."""
+    """What a function returns in a process of its own.
+
+    It is started as a bench starts its workers, but for `worker.KEEP_PAGES`: stable-baselines3's
+    users do not set it, and one fork server cannot give it to some processes only.
+    """
     with worker.context_of_workers().Pool(1) as process:
         return process.apply(function, args)
 
