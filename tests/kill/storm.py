@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -186,6 +186,20 @@ SIGNALS = ((signal.SIGKILL,), (signal.SIGINT,), (signal.SIGTERM,), (signal.SIGTE
 LEAVES = (5.0, 1.0)  # seconds after the first signal, and after a second
 
 
+def running_still(path: Path, rng: random.Random, seconds: float) -> subprocess.Popen[bytes]:
+    """A bench at a random moment of its life; one that was over too soon begins anew."""
+    while True:
+        process = bench(path)
+        time.sleep(1.0)  # Python itself answers before
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, rng.uniform(0, seconds - 1.0)))
+        if process.poll() is None:
+            return process
+        assert process.returncode == 0
+        shutil.rmtree(path)
+        seconds = max(1.0, 0.8 * seconds)  # the rest of an old bench is shorter than a whole one
+
+
 def signals(trials: int, seed: int) -> list[Tally]:
     """A bench that is stopped four times at random moments, and then let to its end."""
     stops = Tally("C1, C3: Ctrl-C or SIGTERM: 130 or 143 within 5 s, no process left")
@@ -198,10 +212,7 @@ def signals(trials: int, seed: int) -> list[Tally]:
         for trial in range(trials):
             path = Path(temporary) / f"cut{trial}"
             for sent in SIGNALS:
-                process = bench(path)
-                time.sleep(rng.uniform(1.0, seconds))  # Python itself answers before
-                if process.poll() is not None:
-                    continue
+                process = running_still(path, rng, seconds)
                 for number, signum in enumerate(sent):
                     time.sleep(0.05 * number)
                     process.send_signal(signum)
