@@ -135,9 +135,13 @@ def huber_slopes(chain: Sequence[nn.Module], batch: Any, targets: Tensor) -> tup
 def by_weight(chain: Sequence[nn.Module], found: Sequence[Tensor]) -> Slopes:
     """Gradients beside their weights, in their layout, as the optimizer's kernel takes them."""
     return {
-        weight: g if g.stride() == weight.stride() else torch.empty_like(weight).copy_(g)
-        for weight, g in zip(weights_of(chain), found, strict=True)
+        weight: _laid_out(g, weight) for weight, g in zip(weights_of(chain), found, strict=True)
     }
+
+
+def _laid_out(values: Tensor, like: Tensor) -> Tensor:
+    """Values in the memory layout of another tensor of their shape."""
+    return values if values.stride() == like.stride() else torch.empty_like(like).copy_(values)
 
 
 class _Huber(torch.autograd.Function):
@@ -191,7 +195,7 @@ def slopes(chain: Sequence[Any], passed: Sequence[Tensor], g: Tensor) -> list[Te
             g, *by_weights = _through_convolution(module, g, x, place > 0)
             found += reversed(by_weights)
         else:
-            g = g.reshape(x.shape)
+            g = _laid_out(g.reshape(x.shape), x)  # what meets two layouts takes 6 times as long
     return found[::-1]
 
 
