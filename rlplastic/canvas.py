@@ -24,6 +24,7 @@ INK, FAINT = "#010203", "#040506"  # stand-ins, replaced by CSS in `to_svg`
 GREY = "#7f7f7f"
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442")
 PANEL = (3.5, 2.3)  # inches
+MOST_TICKS = 6  # along x, of which each may be five characters wide
 
 SETTINGS: dict[str, Any] = {
     "svg.hashsalt": "rlplastic",
@@ -80,6 +81,26 @@ def panel(
         axes.set(xlabel=x_label, ylabel=y_label)
         axes.set_title(title, loc="left", fontweight="bold")
         yield axes
+
+
+def thin_ticks(axes: Axes, *, whole: bool) -> None:
+    """Few and short labels along x, so that they keep apart in a panel: 80k for 80,000."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=MOST_TICKS, integer=whole))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+
+
+def short(value: float) -> str:
+    """A number as a tick shows it.
+
+    >>> [short(v) for v in (0.5, 400, 9500, 20000, 2500000)]
+    ['0.5', '400', '9500', '20k', '2.5M']
+    """
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(value) >= 10 * size or (abs(value) >= size and letter == "M"):
+            return f"{value / size:g}{letter}"
+    return f"{value:g}"
 
 
 def to_svg(axes: Axes, name: str, label: str, tips: Sequence[Slice] = ()) -> str:

@@ -19,8 +19,9 @@ import numpy as np
 from rlplastic.aggregate import estimate, probability_of_improvement
 from rlplastic.errors import UsageError
 from rlplastic.listing import table
+from rlplastic.metrics.digits import show
 from rlplastic.metrics.study import REFERENCE, Study
-from rlplastic.metrics.summary import SEED, show
+from rlplastic.metrics.summary import SEED
 from rlplastic.progress import plain
 from rlplastic.reading import read
 from rlplastic.record import FloatArray

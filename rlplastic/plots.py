@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlplastic.aggregate import Estimate, mean_band
-from rlplastic.canvas import GREY, INK, OKABE_ITO, PANEL, panel, to_svg
+from rlplastic.canvas import GREY, INK, OKABE_ITO, PANEL, panel, thin_ticks, to_svg
 from rlplastic.hover import Slice, columns, places
-from rlplastic.metrics.summary import show
+from rlplastic.metrics.digits import show
 from rlplastic.record import FloatArray
 
 MARKERS = "osD^vP*"
@@ -105,6 +105,7 @@ def lines(
     y_label: str,
     random: float | None = None,
     marked: bool = False,
+    shifts: Sequence[float] = (),
 ) -> str:
     """Mean over seeds of each series, with a band of 95 % bootstrap intervals of that mean."""
     bands = []
@@ -124,7 +125,14 @@ def lines(
             )
         )
     return curves(
-        name, title, bands, x_label=x_label, y_label=y_label, random=random, marked=marked
+        name,
+        title,
+        bands,
+        x_label=x_label,
+        y_label=y_label,
+        random=random,
+        marked=marked,
+        shifts=shifts,
     )
 
 
@@ -137,11 +145,11 @@ def curves(
     y_label: str,
     random: float | None = None,
     marked: bool = False,
-    shifts: int = 0,
+    shifts: Sequence[float] = (),
 ) -> str:
-    """Lines with bands; of a whole life, over phases, `shifts` are marked at 1, 2, ..."""
+    """Lines with bands; of a whole life, with a mark at each of its shifts."""
     with panel(title, x_label, y_label, width=WIDE if shifts else PANEL[0]) as axes:
-        for shift in range(1, shifts + 1):
+        for shift in shifts:
             axes.axvline(shift, color=INK, linewidth=0.6, alpha=0.35)
         for one in bands:
             alone = len(one.x) == 1  # a line of one point would not be seen
@@ -165,8 +173,7 @@ def curves(
                 )
         if random is not None:
             axes.axhline(random, color=INK, linewidth=1, linestyle=":", label="random")
-        if marked or shifts:
-            axes.locator_params(axis="x", integer=True)
+        thin_ticks(axes, whole=marked or bool(shifts))
         axes.margins(x=0.02)
         return to_svg(axes, name, f"{title}: {y_label} over {x_label}", _columns(bands, x_label))
 

@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from rlplastic.listing import table
+from rlplastic.metrics.digits import Cell, Shown, fit_columns
 from rlplastic.metrics.study import Study
-from rlplastic.metrics.summary import SEED, Score, Summary, show, summarise
+from rlplastic.metrics.summary import SEED, Score, Summary, summarise
 from rlplastic.metrics.tables import Table
 from rlplastic.metrics.verdict import SEEDS_NEEDED, SIGNIFICANT
 from rlplastic.progress import plain
@@ -83,16 +84,16 @@ def power_table(summary: Summary, most: int = MOST_SEEDS) -> Table:
         for name, score in (("S", arm.plasticity), ("P", arm.performance)):
             if score is not None and score.difference is not None:
                 rows.append([arm.reg, name, *_row(score, most)])
-    return Table(head=head, rows=rows)
+    return Table(head=head, rows=fit_columns(rows))
 
 
-def _row(score: Score, most: int) -> list[str]:
+def _row(score: Score, most: int) -> list[Cell]:
     assert score.difference is not None
     assert score.differences is not None
     observed = score.differences.mean(axis=1)
     size = effect_size(score.differences)
     shown = "n/a" if np.isnan(size) else f"{size:+.2f}"
-    cells = [show(score.difference, signed=True), shown, str(len(observed))]
+    cells: list[Cell] = [Shown(value=score.difference, signed=True), shown, str(len(observed))]
     if len(observed) < 2:
         return [*cells, "n/a: one seed", "n/a: one seed does not show how seeds differ"]
     now = power(observed, len(observed), np.random.default_rng(SEED))

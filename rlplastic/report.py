@@ -18,9 +18,19 @@ from typing import Any
 import jinja2
 
 from rlplastic import export, plots, store, tensorboard
-from rlplastic.metrics import interaction, panels, predict, tables, tidy
+from rlplastic.metrics import (
+    against,
+    interaction,
+    inventory,
+    lives,
+    panels,
+    predict,
+    tables,
+    tidy,
+)
+from rlplastic.metrics.digits import Cell, Shown, fit_columns
 from rlplastic.metrics.study import REFERENCE, Study
-from rlplastic.metrics.summary import Arm, Score, Summary, plain, show, summarise
+from rlplastic.metrics.summary import Arm, Score, Summary, summarise
 from rlplastic.metrics.verdict import judge
 from rlplastic.reading import read
 
@@ -94,7 +104,8 @@ def _agent(study: Study, agent: str, looks: dict[str, plots.Style]) -> dict[str,
         "phase_zero": _phase_zero(summary),
         "intervals": panels.intervals(summary, looks),
         "curves": panels.panels(study, summary, looks, panels.recovery_panel),
-        "efficiency": panels.efficiency(study, summary, looks),
+        "efficiency": lives.efficiency(study, summary, looks),
+        "lives": lives.lives(study, summary, looks),
         "profiles": panels.panels(study, summary, looks, panels.phase_panel),
         "distributions": panels.distributions(study, summary, looks),
         "plasticity_by_track": tables.by_track(study, summary, "S"),
@@ -104,13 +115,15 @@ def _agent(study: Study, agent: str, looks: dict[str, plots.Style]) -> dict[str,
         "effects": interaction.effects(study, summary),
         "contrasts": interaction.contrasts(study, summary),
         "recovery": tables.recovery(study, summary),
+        "against_none": against.recovery_against_none(study, summary),
+        "aggregates": against.aggregates(summary),
         "secondary": tables.secondary(study, summary),
         "probes": tables.probes(study, summary),
         "predictors": predict.predictors(study, summary),
         "cost": tables.cost(study, summary),
-        "tasks": tables.tasks(study, summary),
-        "completeness": tables.completeness(study, summary),
-        "incidents": tables.incidents(study, summary),
+        "tasks": inventory.tasks(study, summary),
+        "completeness": inventory.completeness(study, summary),
+        "incidents": inventory.incidents(study, summary),
     }
 
 
@@ -122,7 +135,7 @@ def _figures(context: dict[str, Any]) -> dict[str, str]:
     return {
         name: re.sub(r"(<svg[^>]*>)", rf"\1{style}", svg, count=1) + "\n"
         for agent in context["agents"]
-        for kind in ("intervals", "curves", "efficiency", "profiles", "distributions")
+        for kind in ("intervals", "curves", "efficiency", "lives", "profiles", "distributions")
         for name, svg in agent[kind].items()
     }
 
@@ -148,33 +161,34 @@ def _scores(summary: Summary) -> tables.Table:
     head = ["arm"]
     for name in names:
         head += [f"{name}, IQM", f"{name} against none", f"p of {name}", f"{name}, mean"]
-    rows = []
+    rows: list[list[Cell]] = []
     for arm in summary.arms:
-        row = [arm.reg + (" (oracle)" if arm.oracle else "")]
+        row: list[Cell] = [arm.reg + (" (oracle)" if arm.oracle else "")]
         for name in names.values():
             score: Score | None = getattr(arm, name)
             row += [
                 _score(arm, score, len(summary.seeds)),
                 _difference(arm, score),
                 _p_value(score),
-                "n/a" if score is None else plain(score.mean),
+                "n/a" if score is None else Shown(value=score.mean, bare=True),
             ]
         rows.append([*row, "n/a" if arm.collapsed is None else f"{arm.collapsed:.0%}"])
-    return tables.Table(head=[*head, "collapsed"], rows=rows)
+    return tables.Table(head=[*head, "collapsed"], rows=fit_columns(rows))
 
 
-def _score(arm: Arm, score: Score | None, complete: int) -> str:
+def _score(arm: Arm, score: Score | None, complete: int) -> Cell:
     if score is not None:
         kept = len(score.seeds)
-        return show(score.iqm) + (kept < complete) * f", {kept} of {complete} seeds"
+        few = (kept < complete) * f", {kept} of {complete} seeds"
+        return Shown(value=score.iqm, after=few)
     if arm.broken_newborns:
         return "n/a: newborns diverged"
     return "n/a: not defined on these records" if complete else "n/a: no complete seed"
 
 
-def _difference(arm: Arm, score: Score | None) -> str:
+def _difference(arm: Arm, score: Score | None) -> Cell:
     if score is not None and score.difference is not None:
-        return show(score.difference, signed=True)
+        return Shown(value=score.difference, signed=True)
     return "reference" if arm.reg == REFERENCE else "n/a: no paired seed"
 
 
@@ -186,11 +200,15 @@ def _p_value(score: Score | None) -> str:
 
 
 def _phase_zero(summary: Summary) -> tables.Table:
-    rows = [
-        [arm.reg, "n/a: no closed phase 0" if arm.phase_zero is None else show(arm.phase_zero)]
+    rows: list[list[Cell]] = [
+        [
+            arm.reg,
+            "n/a: no closed phase 0" if arm.phase_zero is None else Shown(value=arm.phase_zero),
+        ]
         for arm in summary.arms
     ]
-    return tables.Table(head=["arm", "Phase-0 return, IQM [95 % interval]"], rows=rows)
+    head = ["arm", "Phase-0 return, IQM [95 % interval]"]
+    return tables.Table(head=head, rows=fit_columns(rows))
 
 
 # -- files -------------------------------------------------------------------------------------

@@ -7,8 +7,9 @@ import synthetic_records as synthetic
 from rlplastic.aggregate import estimate
 from rlplastic.compare import show_comparison
 from rlplastic.errors import UsageError
+from rlplastic.metrics.digits import show
 from rlplastic.metrics.study import Study
-from rlplastic.metrics.summary import show, summarise
+from rlplastic.metrics.summary import summarise
 from rlplastic.reading import read
 from rlplastic.significance import sign_flip
 

@@ -584,6 +584,7 @@ def test_a_period_is_too_short_when_the_newborn_of_none_learns_too_little_or_too
     assert judged("good", ramp(400)) == ""
     assert "takes 60% of the phase" in judged("late", ramp(600))
     assert "closes 30% of the gap" in judged("low", steady([50, 60], first=1))
+    assert "ends no better than a random policy" in judged("worse", steady([-90, -80], first=1))
     assert "fewer than 3" in judged("coarse", ramp(400), time_limit=100)
 
 

@@ -18,10 +18,11 @@ import synthetic_records as synthetic
 from rlplastic import plots
 from rlplastic.aggregate import Estimate, estimate
 from rlplastic.errors import UsageError
-from rlplastic.metrics import panels, tables, verdict
+from rlplastic.metrics import digits, lives, tables, verdict
 from rlplastic.metrics import summary as summaries
+from rlplastic.metrics.digits import show
 from rlplastic.metrics.study import Study
-from rlplastic.metrics.summary import show, summarise
+from rlplastic.metrics.summary import summarise
 from rlplastic.metrics.verdict import judge
 from rlplastic.reading import read
 from rlplastic.report import write_report
@@ -553,7 +554,7 @@ def test_an_intervention_has_one_colour_with_every_agent(tmp_path):
     shutil.rmtree(tmp_path / "more")
     write_report(folder)
     page = text(folder, "report.html")
-    found = set(re.findall(r'#([0-9a-f]{6})\)"></span>sam<', page))
+    found = set(re.findall(r'#([0-9a-f]{6})\)"></span><span>sam<', page))
     assert len(found) == 1
     assert found == {plots.styles(["none", "l2init", "sam"])["sam"].color.lstrip("#")}
 
@@ -596,16 +597,16 @@ def test_the_curve_of_a_whole_life_is_the_iqm_of_the_scores_at_each_point(finish
     from rliable import metrics as rliable
 
     study, summary = Study(read(finished)), summary_of(finished)
-    scores = panels.life_scores(study, summary, "sam", 4)
+    scores = lives.life_scores(study, summary, "sam", 4)
     assert scores.shape == (6, 2, 6 * 4)
     case = study.case("Cart-reward", "ppo", "sam", 3)
     curve = case.life[2]
     expected = (curve.at(curve.steps * 1.5 / 4) - case.random[2]) / 100.0
     assert scores[3, 1, 2 * 4 + 1] == expected
     looks = plots.styles(["none", "sam"])
-    (svg,) = panels.efficiency(study, summary, looks).values()
+    (svg,) = lives.efficiency(study, summary, looks).values()
     shown = re.search(r"<title>phases: 0.05\n.*?sam: (\S+) ", svg, re.S)[1]
-    first = rliable.aggregate_iqm(panels.life_scores(study, summary, "sam", 10)[:, :, 0])
+    first = rliable.aggregate_iqm(lives.life_scores(study, summary, "sam", 10)[:, :, 0])
     assert float(shown) == pytest.approx(first, abs=0.006)
     for arm in ("none", "sam", "none+fresh"):
         assert f"\n{arm}: " in svg
@@ -620,7 +621,7 @@ def test_an_oracle_is_drawn_differently_and_named(tmp_path):
 
 
 def test_numbers_are_rounded_to_what_their_interval_leaves():
-    assert doctest.testmod(summaries).failed == 0
+    assert doctest.testmod(digits).failed == 0
     assert show(Estimate(point=123.4, low=100.0, high=150.0)) == "123 [100, 150]"
     assert show(Estimate(point=-0.0001, low=-0.05, high=0.05), signed=True) == "+0.00 [-0.05, 0.05]"
     assert show(Estimate(point=1.0, low=1.0, high=1.0)) == "1.00 [1.00, 1.00]"

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlplastic.aggregate import Estimate, contrast, estimate
+from rlplastic.metrics.digits import Cell, Shown, fit_columns
 from rlplastic.metrics.study import REFERENCE, Study
-from rlplastic.metrics.summary import SEED, Summary, show
+from rlplastic.metrics.summary import SEED, Summary
 from rlplastic.metrics.tables import Table
 from rlplastic.record import FloatArray
 from rlplastic.significance import holm, sign_flip
@@ -49,12 +50,14 @@ def effects(study: Study, summary: Summary) -> Table:
     """S and P of each arm minus those of ``none``, track by track."""
     tracks = _tracks(study, summary)
     head = ["arm", "score", *tracks]
-    rows = []
+    rows: list[list[Cell]] = []
     for reg, score in _questions(summary):
         pairs = [_pair(study, summary, score, reg, tasks) for tasks in tracks.values()]
-        shown = [show(p.effect, signed=True) if p.seeds else "n/a: no paired seed" for p in pairs]
+        shown = [
+            Shown(value=p.effect, signed=True) if p.seeds else "n/a: no paired seed" for p in pairs
+        ]
         rows.append([reg, score, *shown])
-    return Table(head=head, rows=rows)
+    return Table(head=head, rows=fit_columns(rows))
 
 
 def contrasts(study: Study, summary: Summary) -> Table:
@@ -64,7 +67,7 @@ def contrasts(study: Study, summary: Summary) -> Table:
     adjusted for all rows of the same score (Holm).
     """
     tracks = {name: t for name, t in _tracks(study, summary).items() if name != CONTROL}
-    rows: list[list[str]] = []
+    rows: list[list[Cell]] = []
     values: dict[str, list[float]] = {"S": [], "P": []}
     for reg, score in _questions(summary):
         pairs = {t: _pair(study, summary, score, reg, tasks) for t, tasks in tracks.items()}
@@ -74,26 +77,27 @@ def contrasts(study: Study, summary: Summary) -> Table:
             values[score].append(p)
     adjusted = {score: iter(zip(p, holm(p), strict=True)) for score, p in values.items()}
     for row in rows:
-        p, corrected = next(adjusted[row[1]])
+        p, corrected = next(adjusted[str(row[1])])
         several = f" ({corrected:.3f})" if corrected != p else ""
         row.append("n/a: one seed or none" if np.isnan(p) else f"{p:.3f}{several}")
-    return Table(head=["arm", "score", "tracks", "difference of the differences", "p"], rows=rows)
+    head = ["arm", "score", "tracks", "difference of the differences", "p"]
+    return Table(head=head, rows=fit_columns(rows))
 
 
-def _contrast(one: Pair, two: Pair) -> tuple[str, float]:
-    """The difference of two effects as text, and its p-value; NaN where seeds do not allow one."""
+def _contrast(one: Pair, two: Pair) -> tuple[Cell, float]:
+    """The difference of two effects, and its p-value; NaN where seeds do not allow one."""
     if not (one.seeds and two.seeds):
         return "n/a: no paired seed on both tracks", float("nan")
     value = contrast((one.arm, one.none), (two.arm, two.none), "iqm", np.random.default_rng(SEED))
     both = [seed for seed in one.seeds if seed in two.seeds]
     if len(both) < 2:
-        return show(value, signed=True), float("nan")
+        return Shown(value=value, signed=True), float("nan")
     gains = [
         (pair.arm - pair.none)[[pair.seeds.index(seed) for seed in both]].mean(axis=1)
         for pair in (one, two)
     ]
     flipped = sign_flip((gains[0] - gains[1])[:, None], np.random.default_rng(SEED))
-    return show(value, signed=True), flipped
+    return Shown(value=value, signed=True), flipped
 
 
 def _tracks(study: Study, summary: Summary) -> dict[str, list[str]]:

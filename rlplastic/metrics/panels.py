@@ -8,16 +8,14 @@ from collections.abc import Callable
 import numpy as np
 
 from rlplastic import plots
-from rlplastic.aggregate import performance_profile, sample_efficiency, share_band
-from rlplastic.metrics.curve import Case, Curve
+from rlplastic.aggregate import performance_profile, share_band
+from rlplastic.metrics.curve import Curve
 from rlplastic.metrics.recovery import Times, kaplan_meier, recovery_times
 from rlplastic.metrics.study import NEWBORN, REFERENCE, Study
 from rlplastic.metrics.summary import SEED, Summary
 from rlplastic.record import FloatArray
 
 POINTS = 100  # of an aligned curve, at most
-MOST_POINTS, MOST_EACH = 60, 10  # of a life, and of one phase of it
-RESAMPLES = 1_000  # at each of these points
 Looks = dict[str, plots.Style]
 Figures = dict[str, str]  # name, which is unique in a report and could name a file -> SVG
 Draw = Callable[[Study, Summary, str, Looks, str], str]
@@ -123,70 +121,6 @@ def phase_panel(study: Study, summary: Summary, task: str, looks: Looks, name: s
     return plots.lines(
         name, title, series, x_label="phase", y_label="return, mean of the phase", marked=True
     )
-
-
-def efficiency(study: Study, summary: Summary, looks: Looks) -> Figures:
-    """Score over the whole life, aggregated over seeds and tasks (sample-efficiency curves).
-
-    Agarwal et al. (2021), figure 6, of (return - random) / C, with the shifts marked. Beside the
-    arms the newborns of ``none``; their phase 0 is that of ``none`` itself. All share resamples.
-    """
-    arms = [arm.reg for arm in summary.arms]
-    each = max(1, min(MOST_EACH, MOST_POINTS // max(1, study.num_phases)))
-    bands = []
-    for arm in [*arms, *([REFERENCE + NEWBORN] if REFERENCE in arms else [])]:
-        cases = [
-            [study.case(t, summary.agent, arm, n) for t in summary.tasks] for n in summary.seeds
-        ]
-        scores = np.array([[_over_life(case, each) for case in row] for row in cases])
-        if not scores.size or not np.isfinite(scores).all():
-            continue
-        rng = np.random.default_rng(SEED)
-        center, low, high = sample_efficiency(scores, "iqm", rng, RESAMPLES)
-        reg = arm.removesuffix(NEWBORN)
-        x = (np.arange(len(center)) + 0.5) / each
-        bands.append(
-            plots.Band(
-                label=arm,
-                style=looks[reg],
-                x=x,
-                center=center,
-                low=low,
-                high=high,
-                newborn=arm != reg,
-            )
-        )
-    if not bands:
-        return {}
-    key = f"{identifier(summary.agent)}-efficiency"
-    svg = plots.curves(
-        key,
-        "Score over the whole life",
-        bands,
-        x_label="phases",
-        y_label="score, IQM",
-        random=0.0,
-        shifts=study.num_phases - 1,
-    )
-    return {key: svg}
-
-
-def life_scores(study: Study, summary: Summary, arm: str, each: int) -> FloatArray:
-    """(return - random) / C of an arm, [seeds x tasks x points], so many points a phase."""
-    slots = [[(task, summary.agent, arm, n) for task in summary.tasks] for n in summary.seeds]
-    return np.array([[_over_life(study.case(*slot), each) for slot in row] for row in slots])
-
-
-def _over_life(case: Case, each: int) -> FloatArray:
-    """(return - random) / C at so many points of each phase; NaN where something is not known."""
-    found = []
-    for curve, chance in zip(case.life, case.random, strict=True):
-        if curve is None:
-            found += [np.nan] * each
-            continue
-        steps = (np.arange(each) + 0.5) * curve.steps / each
-        found += [(curve.at(step) - chance) / case.scale for step in steps]
-    return np.array(found, dtype=np.float64)
 
 
 def distributions(study: Study, summary: Summary, looks: Looks) -> Figures:

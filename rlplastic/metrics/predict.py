@@ -12,8 +12,9 @@ import numpy as np
 from scipy import stats
 
 from rlplastic.aggregate import TAILS, Estimate
+from rlplastic.metrics.digits import Shown, fit_columns
 from rlplastic.metrics.study import Study
-from rlplastic.metrics.summary import SEED, Summary, show
+from rlplastic.metrics.summary import SEED, Summary
 from rlplastic.metrics.tables import Table
 from rlplastic.record import FloatArray
 
@@ -77,9 +78,9 @@ def predictors(study: Study, summary: Summary) -> Table:
     for name in names:
         found = [association(_pairs(study, summary, name, arm), rng) for arm in arms]
         if any(found):
-            cells = [NOTHING if one is None else show(one, signed=True) for one in found]
+            cells = [NOTHING if one is None else Shown(value=one, signed=True) for one in found]
             rows.append([name, *cells])
-    return Table(head=["probe", *arms], rows=rows)
+    return Table(head=["probe", *arms], rows=fit_columns(rows))
 
 
 def _pairs(

@@ -187,6 +187,8 @@ class Study:
         if max(bins) < BINS_IN_A_ROW:
             return f"a phase has {max(bins)} bin(s), fewer than {BINS_IN_A_ROW}"
         gained, time = _median(gains), _median(times)
+        if gained <= 0:
+            return "the newborn of none ends no better than a random policy"
         if gained < 0.5:
             return f"the newborn of none closes {gained:.0%} of the gap, less than half"
         if time > 0.5:

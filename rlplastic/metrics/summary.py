@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlplastic.aggregate import Estimate, estimate, optimality_gap, probability_of_improvement
+from rlplastic.aggregate import Estimate, estimate, probability_of_improvement
 from rlplastic.metrics.study import REFERENCE, Study
 from rlplastic.record import FloatArray
 from rlplastic.significance import holm, sign_flip
@@ -38,7 +38,7 @@ class Score:
     iqm: Estimate
     mean: Estimate
     median: Estimate
-    optimality_gap: float
+    optimality_gap: Estimate
     difference: Estimate | None = None
     differences: FloatArray | None = None
     improvement: Estimate | None = None
@@ -141,44 +141,6 @@ def summarise(study: Study, agent: str) -> Summary:
     )
 
 
-def show(value: Estimate, *, signed: bool = False) -> str:
-    """A number with its interval, rounded to what the interval leaves of it.
-
-    >>> show(Estimate(point=0.87321, low=0.81, high=0.93))
-    '0.87 [0.81, 0.93]'
-    >>> show(Estimate(point=0.5, low=float("nan"), high=float("nan")))
-    '0.50 (one seed)'
-    """
-    sign = "+" if signed else ""
-    if np.isnan(value.low):
-        return f"{value.point:{sign}.2f} (one seed)"
-    digits = decimals((value.high - value.low) / 2)
-    low, high = (_zero(end, digits) for end in (value.low, value.high))
-    return f"{_zero(value.point, digits):{sign}.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def plain(value: Estimate) -> str:
-    """The number alone, rounded like `show`."""
-    return show(value).partition(" ")[0]
-
-
-def decimals(uncertainty: float) -> int:
-    """Decimal places that an uncertainty leaves: two figures of it below 3, else one.
-
-    >>> [decimals(u) for u in (0.06, 0.015, 4.0, 0.0)]
-    [2, 3, 0, 2]
-    """
-    if not uncertainty > 0:
-        return 2
-    power = int(np.floor(np.log10(uncertainty)))
-    return min(6, max(0, -power + int(uncertainty / 10.0**power < 3)))
-
-
-def _zero(value: float, digits: int) -> float:
-    """The value, or 0 where rounding would print -0.00."""
-    return 0.0 if round(value, digits) == 0 else value
-
-
 def _rng() -> np.random.Generator:
     return np.random.default_rng(SEED)
 
@@ -229,7 +191,7 @@ def _scores(
             iqm=estimate(matrix, "iqm", _rng()),
             mean=estimate(matrix, "mean", _rng()),
             median=estimate(matrix, "median", _rng()),
-            optimality_gap=float(optimality_gap(matrix)),
+            optimality_gap=estimate(matrix, "optimality_gap", _rng()),
             difference=difference,
             differences=differences,
             improvement=improvement,

@@ -5,17 +5,15 @@ A cell that holds no number says why: nothing in a report is NaN, blank or a sil
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from rlplastic.aggregate import estimate
-from rlplastic.metrics.curve import Curve
+from rlplastic.metrics.digits import Cell, Shown, fit, fit_columns, shared
 from rlplastic.metrics.study import NEWBORN, REFERENCE, Study
-from rlplastic.metrics.summary import SEED, Summary, decimals, show
+from rlplastic.metrics.summary import SEED, Summary
 from rlplastic.record import FloatArray
 
 SHARES = (50, 80, 95)
@@ -40,16 +38,16 @@ def recovery(study: Study, summary: Summary) -> Table:
     for share in SHARES:
         head += [f"recovered {share} %", f"time to {share} %"]
     arms = [arm.reg for arm in summary.arms]
-    rows = []
+    rows: list[list[Cell]] = []
     for arm in [*arms, *([REFERENCE + NEWBORN] if REFERENCE in arms else [])]:
-        row = [arm]
+        row: list[Cell] = [arm]
         for share in SHARES:
             row += [
                 _mean(study, summary, f"recovered_{share}", arm),
                 _mean(study, summary, f"recovery_time_{share}", arm),
             ]
         rows.append(row)
-    return Table(head=head, rows=rows)
+    return Table(head=head, rows=fit_columns(rows))
 
 
 def secondary(study: Study, summary: Summary) -> Table:
@@ -64,7 +62,7 @@ def secondary(study: Study, summary: Summary) -> Table:
         if entry.traits.get("unit") in RAW_UNITS and len(summary.tasks) > 1:
             rows.append([label, *["by task in results.csv"] * len(regs)])
         else:
-            rows.append([label, *[_mean(study, summary, name, reg) for reg in regs]])
+            rows.append(fit([label, *[_mean(study, summary, name, reg) for reg in regs]]))
     return Table(head=["metric", *regs], rows=rows)
 
 
@@ -76,19 +74,20 @@ def definitions(study: Study) -> Table:
 
 def published(study: Study, summary: Summary) -> Table:
     """The metric of a published protocol: mean over the seeds of each arm and of its newborns."""
-    name, rows = study.published, []
+    name, rows = study.published, list[list[Cell]]()
     for task in summary.all_tasks if name else ():
         seeds = study.complete(task, summary.agent)
         none, known = study.matrix(name, summary.agent, REFERENCE, [task], seeds)
         for arm in [reg + born for reg in (a.reg for a in summary.arms) for born in ("", NEWBORN)]:
             mine, kept = study.matrix(name, summary.agent, arm, [task], seeds)
-            gain = "reference" if arm == REFERENCE else "n/a: no paired seed"
+            gain: Cell = "reference" if arm == REFERENCE else "n/a: no paired seed"
             if arm != REFERENCE and kept and kept == known:
                 rng = np.random.default_rng(SEED)
-                gain = show(estimate(mine, "mean", rng, minus=none), signed=True)
+                gain = Shown(value=estimate(mine, "mean", rng, minus=none), signed=True)
             shown = _shown(mine) if kept else "n/a: no complete seed"
             rows.append([task, arm, shown, gain, str(len(kept))])
-    return Table(head=["task", "arm", f"{name}, mean", "against none", "seeds"], rows=rows)
+    head = ["task", "arm", f"{name}, mean", "against none", "seeds"]
+    return Table(head=head, rows=fit_columns(rows))
 
 
 def by_task(study: Study, summary: Summary, metric: str) -> Table:
@@ -118,85 +117,14 @@ def _grouped(
     groups: Mapping[str, list[str]],
 ) -> Table:
     regs = [arm.reg for arm in summary.arms]
-    rows = []
+    rows: list[list[Cell]] = []
     for label, members in groups.items():
         ended = [study.complete(task, summary.agent) for task in members]
         seeds = [seed for seed in summary.planned if all(seed in kept for kept in ended)]
         absent = "n/a: newborn diverged or absent" if seeds else "n/a: no seed has every arm"
         scores = [study.matrix(metric, summary.agent, reg, members, seeds)[0] for reg in regs]
         rows.append([label, *[_shown(s, aggregate) if s.size else absent for s in scores]])
-    return Table(head=[kind, *regs], rows=rows)
-
-
-def tasks(study: Study, summary: Summary) -> Table:
-    """What the suite states of each task, and what its newborns say of the period."""
-    head = [
-        "task",
-        "random",
-        "reference",
-        "C",
-        "C from",
-        "longest episode",
-        "in the headline",
-        "remarks",
-    ]
-    rows: list[list[str]] = []
-    faded: set[int] = set()
-    for task in summary.all_tasks:
-        agent = summary.agent
-        known: Mapping[str, Any] = study.results.plan.get("tasks", {}).get(task, {})
-        facts = study.facts(task, agent)
-        normalise = known.get("normalise") or {}
-        inside, measurable = study.in_headline(task, agent), study.measurable(task, agent)
-        remarks = [f"data: {known['data']}"] if known.get("data") else []
-        remarks += [str(facts.get("note") or ""), study.too_short(task, agent)]
-        remarks += _flags(study, task, agent)
-        reference = f"{_plain(normalise.get('high'))} {normalise.get('high_name', '')}"
-        if not inside:
-            faded.add(len(rows))
-        rows.append(
-            [
-                task,
-                _plain(normalise.get("random")),
-                reference.strip(),
-                _plain(facts.get("scale")),
-                str(facts.get("scale_source") or "n/a"),
-                f"{study.longest(task, agent):,.0f} steps",
-                "yes" if inside else "negative control" if measurable else "not measurable",
-                "; ".join(filter(None, remarks)) or "none",
-            ]
-        )
-    return Table(head=head, rows=rows, faded=frozenset(faded))
-
-
-def completeness(study: Study, summary: Summary) -> Table:
-    """Finished cells of each task and arm, as k of n."""
-    records = study.results.of(agent=summary.agent)
-    arms = sorted({r.slot[2] for r in records}, key=lambda arm: (not arm.startswith("none"), arm))
-    rows: list[list[str]] = []
-    faded: set[int] = set()
-    for task in summary.all_tasks:
-        cells = [[r for r in records if r.slot[::2] == (task, arm)] for arm in arms]
-        cells.append(study.results.of(agent="random", task=task))
-        if not all(r.finished for cell in cells for r in cell):
-            faded.add(len(rows))
-        row = [task]
-        for cell in cells:
-            states = Counter(r.status for r in cell)
-            ended = states.pop("done", 0) + states["diverged"]
-            others = [f"{n} {status}" for status, n in sorted(states.items()) if n]
-            row.append(", ".join([f"{ended} of {len(cell)}", *others]) if cell else "not planned")
-        rows.append(row)
-    return Table(head=["task", *arms, "random"], rows=rows, faded=frozenset(faded))
-
-
-def incidents(study: Study, summary: Summary) -> Table:
-    """Cells that diverged, failed or are damaged, and why."""
-    bad = ("diverged", "failed", "damaged")
-    records = [r for r in study.results.of(agent=summary.agent) if r.status in bad]
-    records += [r for r in study.results.of(agent="random") if r.status in bad]
-    rows = [[r.id, r.status, r.reason or "no reason was recorded"] for r in records]
-    return Table(head=["cell", "status", "reason"], rows=rows)
+    return Table(head=[kind, *regs], rows=fit_columns(rows))
 
 
 def probes(study: Study, summary: Summary) -> Table:
@@ -214,7 +142,7 @@ def probes(study: Study, summary: Summary) -> Table:
         every = [value for values in before.values() for value in values]
         later = [value for values in after.values() for value in values]
         first, last = (before[min(before)], before[max(before)]) if before else ([], [])
-        rows.append([name, reg, *map(_middle, (first, last, every, later))])
+        rows.append([name, reg, *_middles(first, last, every, later)])
     head = [
         "probe",
         "arm",
@@ -256,7 +184,7 @@ def _ratio(values: Mapping[tuple[str, str, str, int], float], reg: str) -> str:
     return f"{np.median(ratios):.2f}" if ratios else "n/a: no finished pair"
 
 
-def _mean(study: Study, summary: Summary, metric: str, arm: str) -> str:
+def _mean(study: Study, summary: Summary, metric: str, arm: str) -> Cell:
     """Mean over seeds and the tasks on which the metric is defined, with interval."""
     defined = [
         task
@@ -267,40 +195,20 @@ def _mean(study: Study, summary: Summary, metric: str, arm: str) -> str:
     if not scores.size:
         return "n/a: not defined on these records" if summary.seeds else "n/a: no complete seed"
     few = f" on {len(defined)} of {len(summary.tasks)} tasks" if defined != summary.tasks else ""
-    return _shown(scores) + few
+    return _shown(scores, after=few)
 
 
-def _shown(scores: FloatArray, aggregate: str = "mean") -> str:
-    return show(estimate(scores, aggregate, np.random.default_rng(SEED)))
+def _shown(scores: FloatArray, aggregate: str = "mean", after: str = "") -> Shown:
+    value = estimate(scores, aggregate, np.random.default_rng(SEED))
+    return Shown(value=value, after=after)
 
 
-def _flags(study: Study, task: str, agent: str) -> list[str]:
-    """What the numbers of a task rest on besides finished episodes."""
-    cut, chance, told = 0, False, False
-    lengths: set[int] = set()
-    for record in study.results.of(agent=agent, task=task):
-        curves: tuple[Curve | None, ...] = study.curves(*record.slot)
-        cut += sum(curve.partial for curve in curves if curve is not None)
-        for phase in record.phases.values():
-            chance |= study.random_level(task, record.slot[3], phase.world).partial
-        lengths |= {phase.end - phase.begin for phase in record.layout.values()}
-        told |= bool(record.cell["stream"].get("notify"))
-    unequal = len(lengths) > 1
-    return [
-        f"phases of {min(lengths):,} to {max(lengths):,} steps" if unequal else "",
-        "the agent is told which world it is in" if told else "",
-        f"{cut} cut episodes count with their partial returns" if cut else "",
-        "random level from cut episodes" if chance else "",
-    ]
-
-
-def _plain(value: Any) -> str:
-    return "n/a" if value is None else f"{float(value):,.6g}"
-
-
-def _middle(values: list[float]) -> str:
-    if not values:
-        return "n/a: not measured"
-    middle = float(np.median(values))
-    spread = float(np.subtract(*np.percentile(values, [75, 25]))) or abs(middle) * 0.01
-    return f"{middle:,.{decimals(spread)}f}"
+def _middles(*groups: list[float]) -> list[str]:
+    """The median of each group, with the decimals that their spreads leave."""
+    middles = [float(np.median(values)) if values else None for values in groups]
+    digits = shared(
+        float(np.subtract(*np.percentile(values, [75, 25]))) or abs(middle) * 0.01
+        for values, middle in zip(groups, middles, strict=True)
+        if middle is not None
+    )
+    return ["n/a: not measured" if m is None else f"{m:,.{digits}f}" for m in middles]

@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from rlplastic.metrics.digits import show
 from rlplastic.metrics.study import REFERENCE, Study
-from rlplastic.metrics.summary import Arm, Score, Summary, show
+from rlplastic.metrics.summary import Arm, Score, Summary
 
 SEEDS_NEEDED = 6
 SIGNIFICANT = 0.05
