@@ -151,6 +151,12 @@ def test_every_kind_of_world(agent, env, tmp_path, monkeypatch):
     same_after(cell_of(agent, "sam", env=env, period=640), tmp_path, monkeypatch, deaths=(1,))
 
 
+@pytest.mark.parametrize("reg", ["fs-dgpm:memory=50"])
+def test_interventions_of_classifiers_go_on_where_they_were(reg, tmp_path, monkeypatch):
+    cell = cell_of("mlp", reg, env="MNIST-Permuted/MNIST-observation", period=640)
+    assert same_after(cell, tmp_path, monkeypatch) == ["goes on at phase 2"]
+
+
 @pytest.mark.parametrize("boundary", ["episode", "step"])
 def test_streams_whose_copies_change_worlds_in_their_own_time_start_again(
     boundary, tmp_path, monkeypatch
