@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 
 from rlplastic.agents.direct import Slopes, by_weight, mean_loss, outputs, slopes, weights_of
 from rlplastic.agents.learner import Direct, Minibatch, has_dropout, update
+from rlplastic.agents.losses import loss_of
 from rlplastic.agents.networks import (
     ACTIVATIONS,
     Activation,
@@ -107,6 +107,7 @@ class SupervisedLearner(BaseAlgorithm):
             )
         self.examples = base
         self.interventions = interventions or Interventions()
+        self.loss: str = self.interventions.critic({"kind": "mean"})["kind"]
         self.max_grad_norm = max_grad_norm
         self.num_updates = 0
         self.last_batch: Batch | None = None
@@ -163,7 +164,8 @@ class SupervisedLearner(BaseAlgorithm):
     def _answer(self) -> tuple[Batch, Minibatch, Any]:
         """What is shown now with its right answers, its losses, and the network's answers."""
         batch = self._shown()
-        chain = self.policy.chain() if self.interventions.plain_loss else None
+        plain = self.loss == "mean" and self.interventions.plain_loss
+        chain = self.policy.chain() if plain else None
         if chain is not None:
             losses, first = self._direct(batch, chain)
             return batch, losses, answers_of(first, self.action_space).cpu().numpy()
@@ -197,12 +199,7 @@ class SupervisedLearner(BaseAlgorithm):
             found = self.policy(batch.observations)
             if not first:
                 first.append(found.detach())
-            if found.ndim == batch.answers.ndim:
-                return {"critic": F.mse_loss(found, batch.answers)}
-            if weights is not None:
-                each = F.cross_entropy(found, batch.answers, reduction="none")
-                return {"critic": (each * weights).mean()}
-            return {"critic": F.cross_entropy(found, batch.answers)}
+            return {"critic": loss_of(self.loss, found, batch.answers, weights)}
 
         return Minibatch(self.policy, terms, direct), first
 

@@ -42,7 +42,6 @@ class EfficientSAM(Intervention):
             (arXiv 2006.08403); 0: none.
     """
 
-    agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo")
     cost: ClassVar[float] = 2.0
 
     rho: Annotated[float, Ge(0)] = 0.05
