@@ -1,4 +1,4 @@
-"""Box2D: LunarLander, whose gravity and wind can change. Needs the extra ``rlplastic[box2d]``."""
+"""Box2D: LunarLander, whose physics and wind can change. Needs the extra ``rlplastic[box2d]``."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from rlplastic.registry import environment
 
 
 def lunar_lander(**options: Any) -> gymnasium.Env[Array, Any]:
-    """Gymnasium's LunarLander-v3, without a time limit.
+    """Gymnasium's LunarLander-v3, without a time limit; see `rlplastic.envs.lander`.
 
     Raises:
         UsageError: Box2D is not installed.
     """
     try:
-        from gymnasium.envs.box2d.lunar_lander import LunarLander
+        from rlplastic.envs.lander import Lander
     except (ModuleNotFoundError, DependencyNotInstalled) as error:
         raise UsageError(
             "LunarLander needs Box2D, which is not installed: pip install 'rlplastic[box2d]'"
         ) from error
-    return LunarLander(**options)
+    return Lander(**options)
 
 
 @environment("LunarLander")

@@ -151,7 +151,7 @@ def _external(subject: Subject, check: Callable[[Any], None]) -> str:
         for pattern in ALLOWED:
             warnings.filterwarnings("ignore", pattern)
         if subject.env_id:
-            track = subject.name.rpartition("-")[2]
+            track = subject.name.partition("/")[2].partition("-")[2]
             env = gymnasium.make(subject.env_id, track=track).unwrapped
         else:
             env = subject.scalar(1, 0, subject.timetable(subject.period, subject.phases))

@@ -101,7 +101,7 @@ class Physics(Shift):
         envs = self.base.envs if isinstance(self.base, GymCopies) else []
         known = [physics.constants_of(env) for env in envs]
         if not known or known[0] is None:
-            raise self.refuse("an environment of classic control, or LunarLander")
+            raise self.refuse("an environment of classic control or MuJoCo, or LunarLander")
         for name in self.parameters:
             if name not in known[0].attributes:
                 raise unknown("parameter of shift 'physics'", name, known[0].attributes)
@@ -199,7 +199,7 @@ class Friction(Shift):
 
     def configure(self, env: gymnasium.Env[Any, Any], world: int) -> gymnasium.Env[Any, Any]:
         """The same environment with the world's friction; in world 0, with its own."""
+        own = physics.own(env, "model.geom_friction")[:, 0]
         friction: Array = env.unwrapped.model.geom_friction  # type: ignore[attr-defined]
-        own = vars(env.unwrapped).setdefault("_own_friction", friction[:, 0].copy())
         friction[:, 0] = self.content(np.array([world]))[0, 0] if world else own
         return env

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+from operator import attrgetter
 
+import gymnasium
 import numpy as np
 import pytest
 
 from rlplastic.envs import physics
 from rlplastic.envs.control import Acrobot, CartPole, MountainCar, Pendulum
-from rlplastic.envs.schedules import Periodic
+from rlplastic.envs.scalar import ShiftedEnv
+from rlplastic.envs.schedules import Listed, Periodic
 from rlplastic.envs.shifts_dynamics import Friction, Physics, Wind
 from rlplastic.envs.stream import Stream
 from rlplastic.envs.toy import Cue
@@ -100,7 +103,7 @@ def test_worlds_do_not_depend_on_the_way_to_them():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: stream_of(Cue(), Physics()), "classic control"),
+        (lambda: stream_of(Cue(), Physics()), "classic control or MuJoCo, or LunarLander"),
         (lambda: stream_of(CartPole(), Physics(parameters=["mass"])), "pole_mass"),
         (lambda: stream_of(CartPole(), Wind()), "'wind' needs LunarLander"),
         (lambda: stream_of(CartPole(), Friction()), "'friction' needs an environment of MuJoCo"),
@@ -131,6 +134,72 @@ def test_friction_is_log_uniform_for_all_geoms_and_comes_back():
     assert 0.02 <= min(drawn) < 0.025
     assert 1.6 < max(drawn) <= 2.0
     assert np.log(drawn).mean() == pytest.approx(np.log(0.02 * 2) / 2, abs=0.25)
+
+
+ROBOTS = {  # each constant and what is multiplied by its factor
+    "gravity": ["opt.gravity"],
+    "mass": ["body_mass", "body_inertia"],
+    "friction": ["geom_friction"],
+    "torque": ["actuator_gear"],
+    "damping": ["dof_damping"],
+}
+
+
+@pytest.mark.parametrize("robot", ["Ant-v5", "Hopper-v5"])
+def test_any_robot_has_other_masses_and_gravity_and_its_own_again(robot):
+    pytest.importorskip("mujoco")
+    env = gymnasium.make(robot).unwrapped
+    fields = [field for fields in ROBOTS.values() for field in fields]
+    get = {field: attrgetter(field) for field in [*fields, "body_subtreemass", "actuator_acc0"]}
+    own = {field: get[field](env.model).copy() for field in get}
+    stream = ShiftedEnv(env, [Physics()], Periodic(period=10, phases=4)).stream
+    (shift,) = stream.shifts
+    assert shift.names == tuple(ROBOTS)
+    for phase in (1, 2, 3):
+        stream.begin(phase)
+        for name, factor in zip(ROBOTS, shift.content(np.array([phase]))[0], strict=True):
+            assert 0.5 <= factor <= 2.0
+            for field in ROBOTS[name]:
+                np.testing.assert_array_equal(get[field](env.model), factor * own[field])
+        heavier = env.model.body_mass.sum() / own["body_mass"].sum()
+        np.testing.assert_allclose(env.model.body_subtreemass, heavier * own["body_subtreemass"])
+        assert (env.model.actuator_acc0 != own["actuator_acc0"]).all()
+    stream.begin(0)
+    for field, value in own.items():
+        np.testing.assert_array_equal(get[field](env.model), value)
+    env.close()
+
+
+def test_an_ant_falls_as_fast_as_the_gravity_of_its_world_says():
+    mujoco = pytest.importorskip("mujoco")
+    from rlplastic.envs.mujoco import Ant
+
+    stream = stream_of(Ant(), Physics(parameters=["gravity"]), copies=1)
+    inner = stream.base.envs[0].unwrapped
+    falls = []
+    for phase in (0, 1, 2):
+        stream.begin(phase)
+        stream.reset()
+        inner.set_state(inner.init_qpos + 9 * np.eye(15)[2], np.zeros(14))  # high up, at rest
+        inner.step(np.zeros(8, np.float32))
+        mujoco.mj_subtreeVel(inner.model, inner.data)
+        falls.append(inner.data.subtree_linvel[0, 2])  # of its centre of mass: legs move by springs
+        assert falls[-1] == pytest.approx(inner.model.opt.gravity[2] * inner.dt, rel=1e-3)
+    assert len({round(fall, 3) for fall in falls}) == 3
+
+
+def test_friction_by_two_shifts_comes_back_from_any_world():
+    pytest.importorskip("mujoco")
+    from rlplastic.envs.mujoco import Ant
+
+    shifts = [Physics(parameters=["friction"]), Friction()]
+    stream = Stream(Ant().make(1), shifts, Listed(period=10, worlds=(2, 0)))
+    model = stream.base.envs[0].unwrapped.model
+    coefficient = stream.shifts[1].content(np.array([2]))[0, 0]
+    assert (model.geom_friction[:, 0] == coefficient).all()
+    stream.begin(1)
+    assert (model.geom_friction[:, 0] == 1.0).all()
+    assert (model.geom_friction[:, 1] == 0.5).all()
 
 
 def test_a_slippery_ant_does_not_get_as_far():
@@ -173,6 +242,33 @@ def test_a_lander_falls_with_the_gravity_and_drifts_with_the_wind_of_its_world()
         assert len({float(fall[dimension]) for fall in falls}) == 3
 
 
+def test_a_lander_weighs_and_grips_what_its_world_says():
+    pytest.importorskip("Box2D")
+    from rlplastic.envs.box2d import LunarLander
+
+    stream = stream_of(LunarLander(), Physics(parameters=["mass", "friction"]), copies=1)
+    inner = stream.base.envs[0].unwrapped
+    found = []
+    for phase in (0, 1, 2, 0):
+        stream.begin(phase)
+        stream.base.reset([1])
+        bodies = [inner.lander, *inner.legs]
+        grips = [fixture.friction for body in [*bodies, inner.moon] for fixture in body.fixtures]
+        speeds = []
+        for _ in range(3):
+            stream.base.step(np.array([2]))  # the main engine
+            speeds.append(inner.lander.linearVelocity.y)
+        push = np.diff(speeds) + 10 / 50  # by the engine alone
+        found.append([np.array([body.mass for body in bodies]), np.array(grips), push])
+    (mass, grip, push), *others, back = found
+    assert [array.tobytes() for array in (mass, grip, push)] == [a.tobytes() for a in back]
+    for phase, (other_mass, other_grip, other_push) in enumerate(others, start=1):
+        heavier, rougher = stream.shifts[0].content(np.array([phase]))[0]
+        np.testing.assert_allclose(other_mass, heavier * mass, rtol=1e-5)
+        np.testing.assert_allclose(other_grip, rougher * grip, rtol=1e-5)
+        np.testing.assert_allclose(other_push, push / heavier, rtol=1e-2)
+
+
 @pytest.mark.parametrize(("module", "package"), [("Box2D", "box2d"), ("mujoco", "mujoco")])
 def test_a_missing_extra_is_refused_with_the_line_that_installs_it(module, package, monkeypatch):
     from rlplastic.envs.box2d import LunarLander
@@ -180,7 +276,9 @@ def test_a_missing_extra_is_refused_with_the_line_that_installs_it(module, packa
 
     monkeypatch.setitem(sys.modules, module, None)
     for name in [*sys.modules]:
-        if name.startswith(("gymnasium.envs.box2d", "gymnasium.envs.mujoco")):
+        if name.startswith(
+            ("gymnasium.envs.box2d", "gymnasium.envs.mujoco", "rlplastic.envs.lander")
+        ):
             monkeypatch.delitem(sys.modules, name)
     base = {"Box2D": LunarLander, "mujoco": Ant}[module]()
     with pytest.raises(UsageError, match=rf"pip install 'rlplastic\[{package}\]'"):
