@@ -6,7 +6,8 @@
     python -m rlplastic.benchmarks.speed --cases 'dqn-*,sweep' --repeats 5
 
 Each case is a suite's task with the agent's preset, unshifted. These kinds are run in turn, each in
-a process of its own on one thread, and timed after learning has started:
+a process of its own on one thread, born with what a bench's workers are (`worker.inheritance`),
+and timed after learning has started:
 
 ==========================  ====================================================================
 stable-baselines3           its class on our stream: the agent alone makes the difference
@@ -188,8 +189,7 @@ def cell_of(case: Case, reg: str) -> Cell:
 def alone(function: Any, *args: Any) -> Any:
     """What a function returns in a process of its own.
 
-    It is started as a bench starts its workers, but for `worker.KEEP_PAGES`: stable-baselines3's
-    users do not set it, and one fork server cannot give it to some processes only.
+    It is started as a bench starts its workers, whatever its kind: one fork server starts all.
     """
     with worker.context_of_workers().Pool(1) as process:
         return process.apply(function, args)
@@ -343,7 +343,7 @@ def main() -> int:
     chosen = [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
     if not chosen or given.repeats < 1:
         parser.error(f"no case {given.cases!r} of {', '.join(names)}, or no repeats")
-    os.environ.update(worker.ONE_THREAD)  # for the processes that are started from here on
+    os.environ.update(worker.inheritance())  # for the processes that are started from here on
     page = ["# Speed beside stable-baselines3", "", *made_by("rlplastic.benchmarks.speed")]
     page += ["What the kinds are is said at the head of `benchmarks/speed.py`.", ""]
     programs: dict[str, Callable[[int], Iterator[str]]] = {SWEEP: sweep, MEMORY: memory}

@@ -29,7 +29,8 @@ class Transition:
         reward: float64, as the base environment pays it.
         terminated: A real end of the episode.
         truncated: Ended by the base environment's own time limit.
-        final: What the step led to: equals `observation` except in copies that ended.
+        final: What the step led to: equals `observation` except in copies that ended, and may be
+            the same array where none did.
     """
 
     observation: Array
@@ -111,17 +112,21 @@ class GymCopies(Copies):
     def step(self, actions: Array) -> Transition:
         """See `Copies.step`."""
         results = [env.step(action)[:4] for env, action in zip(self.envs, actions, strict=True)]
-        final, reward, terminated, truncated = zip(*results, strict=True)
-        first = [
-            env.reset()[0] if term or trunc else obs
-            for env, obs, term, trunc in zip(self.envs, final, terminated, truncated, strict=True)
-        ]
+        shown, reward, terminated, truncated = zip(*results, strict=True)
+        ended = [term or trunc for term, trunc in zip(terminated, truncated, strict=True)]
+        final = observation = np.array(shown)
+        if any(ended):
+            first = [
+                env.reset()[0] if end else obs
+                for env, obs, end in zip(self.envs, shown, ended, strict=True)
+            ]
+            observation = np.array(first)
         return Transition(
-            observation=np.stack(first),
+            observation=observation,
             reward=np.array(reward, dtype=np.float64),
             terminated=np.array(terminated, dtype=bool),
             truncated=np.array(truncated, dtype=bool),
-            final=np.stack(final),
+            final=final,
         )
 
     def configure(

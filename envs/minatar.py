@@ -61,7 +61,7 @@ class MinAtarEnv(gymnasium.Env[Array, Any]):
         return self._show(), float(reward), bool(terminated), False, {}
 
     def _show(self) -> Array:
-        frame: Array = self.game.state().transpose(2, 0, 1).astype(np.uint8) * np.uint8(LIT)
+        frame: Array = self.game.state().transpose(2, 0, 1) * np.uint8(LIT)  # of booleans
         return frame
 
 

@@ -184,7 +184,7 @@ class Stream(VecEnv):
         last = self.clock == self._next and self._last
         cut = self.boundary == "truncate" and (due or last)
         done = np.ones_like(ended) if cut else ended
-        some = bool(done.any())
+        some = True in done.tolist()
         leave = np.ones_like(ended) if due and self.boundary == "step" else done
         paid = through("reward", step.reward, worlds, step.final, last=leave)
         self._accounts.add(paid, step.reward)

@@ -191,6 +191,12 @@ def kill(workers: Sequence[Worker]) -> None:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # its status is left to its owner
 
 
+def inheritance() -> dict[str, str]:
+    """The variables that a worker is born with, beside those of this process."""
+    kept = {name: os.environ.get(name, value) for name, value in KEEP_PAGES.items()}
+    return {**kept, **ONE_THREAD}  # who has said otherwise of pages is heard
+
+
 @contextmanager
 def _inherited() -> Iterator[None]:
     """What a process started inside is born with: one thread a library, pages, deaf to Ctrl-C.
@@ -198,8 +204,8 @@ def _inherited() -> Iterator[None]:
     Ctrl-C reaches every process of a terminal; the parent alone answers it. Blocked signals stay
     blocked in children and in what they execute, so there is no moment at which it gets through.
     """
-    born_with = {**KEEP_PAGES, **os.environ, **ONE_THREAD}  # who has said otherwise is heard
-    before = {name: os.environ.get(name) for name in (*ONE_THREAD, *KEEP_PAGES)}
+    born_with = inheritance()
+    before = {name: os.environ.get(name) for name in born_with}
     os.environ.update(born_with)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
