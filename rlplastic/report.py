@@ -34,7 +34,6 @@ from rlplastic.metrics.summary import Arm, Score, Summary, summarise
 from rlplastic.metrics.verdict import judge
 from rlplastic.reading import read
 
-COLUMNS = ("task", "agent", "arm", "seed", "phase", "metric", "value", "status")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -228,14 +227,14 @@ def _provenance(headers: Sequence[Any]) -> list[tuple[str, str]]:
     return [(key, " | ".join(sorted(values))) for key, values in seen.items() if values]
 
 
-def _csv(rows: Iterable[Sequence[object]]) -> str:
+def _csv(rows: Iterable[tidy.Row]) -> str:
     """Comma-separated text that no spreadsheet runs: names that look like formulas are quoted."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for *names, value, status in rows:
-        safe = [export.quoted(cell) for cell in (*names, status)]
-        writer.writerow([*safe[:-1], value, safe[-1]])
+    writer.writerow(tidy.Row._fields)
+    for row in rows:
+        safe = dict(zip(tidy.Row._fields, map(export.quoted, row), strict=True))
+        writer.writerow((safe | {"value": row.value}).values())  # a number, which may be negative
     return buffer.getvalue()
 
 

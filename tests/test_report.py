@@ -378,8 +378,9 @@ def test_the_same_folder_gives_the_same_bytes_in_another_process_and_place(finis
 def test_results_csv_holds_every_number_once_in_tidy_rows(finished):
     with (finished / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["task", "agent", "arm", "seed", "phase", "metric", "value", "status"]
-    keys = [tuple(row.values())[:6] for row in rows if not row["metric"].startswith("probe")]
+    head = ["task", "agent", "arm", "seed", "phase", "step", "metric", "value", "status"]
+    assert list(rows[0]) == head
+    keys = [tuple(row.values())[:7] for row in rows]
     assert len(keys) == len(set(keys))
     study = Study(read(finished))
     (row,) = [
@@ -391,6 +392,21 @@ def test_results_csv_holds_every_number_once_in_tidy_rows(finished):
     assert (row["phase"], row["status"]) == ("", "done")
     gaps = [r for r in rows if (r["arm"], r["metric"], r["seed"]) == ("none", "gap", "0")]
     assert [r["phase"] for r in gaps] == [str(k) for k in range(1, 6)] * 2
+    assert [r["step"] for r in gaps] == [str(1000 * (k + 1)) for k in range(1, 6)] * 2
+    assert row["step"] == ""
+    levels = [r for r in rows if r["metric"] == "level"]
+    assert all(int(r["step"]) == 1000 * (int(r["phase"]) + 1) for r in levels)
+    measured = [
+        (r["phase"], r["step"], r["value"])
+        for r in rows
+        if (r["task"], r["arm"], r["seed"]) == ("Cart-reward", "sam", "3")
+        and r["metric"] == "probe.weight_norm.before"
+    ]
+    (record,) = [r for s, r in study.records.items() if s == ("Cart-reward", "ppo", "sam", 3)]
+    assert measured == [
+        (str(p.phase), str(p.step), repr(p.value)) for p in record.probes if p.moment == "before"
+    ]
+    assert len(measured) == 6
 
 
 def test_a_metric_of_a_plugin_appears_in_the_report(tmp_path):

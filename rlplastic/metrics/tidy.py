@@ -3,29 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from rlplastic.metrics.study import Study
 
 
-def rows(study: Study) -> Iterator[tuple[str, str, str, int, str, str, str, str]]:
-    """(task, agent, arm, seed, phase, metric, value, status) of everything that was computed."""
+class Row(NamedTuple):
+    """One number, and what it is of. A text is empty where there is nothing to say.
+
+    Attributes:
+        task: Name of the task.
+        agent: Name of the agent.
+        arm: Its intervention, with ``+fresh`` for the newborns.
+        seed: Seed of the cell.
+        phase: Number of the phase; empty for what is of the whole life.
+        step: The stream's clock at a measurement, or where the phase of a number ends.
+        metric: Name of the metric, level or probe.
+        value: The number in full precision; empty where it is not defined.
+        status: How the cell ended, and whether the number is defined.
+    """
+
+    task: str
+    agent: str
+    arm: str
+    seed: int
+    phase: str
+    step: str
+    metric: str
+    value: str
+    status: str
+
+
+def rows(study: Study) -> Iterator[Row]:
+    """Levels, metrics and probes of every life, then of its newborns, in the order of the cells."""
     for (task, agent, arm, seed), record in study.records.items():
         if agent == "random":
             continue
         head = (task, agent, arm, seed)
+        ends = {k: str(phase.end) for k, phase in study.layout(task, agent, seed).items()}
         case = study.case(task, agent, arm, seed)
-        for phase, curve in enumerate(case.life):
-            if curve is not None and not (record.fresh and phase == 0):
+        for k, curve in enumerate(case.life):
+            if curve is not None and not (record.fresh and k == 0):
                 for name in ("level", "end_level", "start_level"):
-                    yield *head, str(phase), name, repr(float(getattr(curve, name))), record.status
+                    value = repr(float(getattr(curve, name)))
+                    yield Row(*head, str(k), str(curve.end), name, value, record.status)
         for name in study.metrics if not record.fresh else ():
             values = study.score(name, *head)
-            for phase, value in enumerate(np.atleast_1d(values), start=1):
-                shown = repr(float(value)) if np.isfinite(value) else ""
-                status = record.status if shown else f"{record.status}: not defined"
-                yield *head, str(phase) if values.ndim else "", name, shown, status
+            for k, number in enumerate(np.atleast_1d(values), start=1):
+                value = repr(float(number)) if np.isfinite(number) else ""
+                status = record.status if value else f"{record.status}: not defined"
+                phase, step = (str(k), ends.get(k, "")) if values.ndim else ("", "")
+                yield Row(*head, phase, step, name, value, status)
         for probe in record.probes:
-            name = f"probe.{probe.name}.{probe.moment}"
-            yield *head, str(probe.phase), name, repr(probe.value), record.status
+            name, value = f"probe.{probe.name}.{probe.moment}", repr(probe.value)
+            yield Row(*head, str(probe.phase), str(probe.step), name, value, record.status)
