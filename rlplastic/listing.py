@@ -143,4 +143,6 @@ def _suite(suite: Suite) -> str:
         budgets.append((name, str(budget.seeds), str(budget.phases), period, short))
     head = "\n".join(textwrap.wrap(f"{suite.name}: {suite.description}", 100))
     rules = f"replay {suite.replay}, boundary {suite.boundary}"
+    origin = [f"{what}: {text}" for what in ("source", "licence") if (text := getattr(suite, what))]
+    rules = "\n".join([*origin, rules])
     return "\n\n".join([head, rules, table(tasks), table(budgets)])

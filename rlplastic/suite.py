@@ -232,6 +232,8 @@ class Suite:
     Attributes:
         name: The file's name.
         description: One sentence.
+        source: Whose protocol it is: a paper, or ours; the file's comments say what differs.
+        licence: What it is made of, and under which licences.
         family: Family of presets in ``agents/presets.toml``.
         replay: What happens to the replay memory at a shift.
         boundary: How copies enter the new world.
@@ -248,6 +250,8 @@ class Suite:
 
     name: str
     description: str
+    source: str = ""
+    licence: str = ""
     family: str
     replay: Replay = "clear"
     boundary: Boundary = "truncate"
