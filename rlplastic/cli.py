@@ -118,8 +118,17 @@ def main() -> NoReturn:
 def _stop(signum: int, frame: FrameType | None) -> NoReturn:
     """First signal: unwind, which ends the workers. Second: leave at once."""
     for again in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(again, lambda signum, frame: os._exit(128 + signum))
+        signal.signal(again, _leave_at_once)
     raise Stopped(signum)
+
+
+def _leave_at_once(signum: int, frame: FrameType | None) -> NoReturn:
+    try:
+        worker = sys.modules.get("rlplastic.worker")  # None: there are no children yet
+        if worker is not None:
+            worker.abandon()
+    finally:
+        os._exit(128 + signum)
 
 
 def _leave(code: int, message: str) -> NoReturn:

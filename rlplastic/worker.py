@@ -15,7 +15,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
@@ -182,13 +182,31 @@ def kill(workers: Sequence[Worker]) -> None:
     end = time.monotonic() + PATIENCE
     for worker in workers:
         worker.process.join(timeout=max(0.0, end - time.monotonic()))
-    # Busy with its imports, the server would not see for seconds that nobody needs it any more.
-    # It has no public handle; without this one it leaves a little later.
-    server = getattr(multiprocessing.forkserver, "_forkserver", None)
-    pid = getattr(server, "_forkserver_pid", None)
+    pid = _server()
     if pid is not None:
         os.kill(pid, signal.SIGKILL)
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # its status is left to its owner
+
+
+def abandon() -> None:
+    """End workers and fork server, and wait for none: for a process that leaves at once."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    pid = _server()
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _server() -> int | None:
+    """The fork server's process.
+
+    Busy with its imports it would not see for seconds that nobody needs it any more. It has no
+    public handle; without this one it leaves a little later.
+    """
+    server = getattr(multiprocessing.forkserver, "_forkserver", None)
+    pid: int | None = getattr(server, "_forkserver_pid", None)
+    return pid
 
 
 def inheritance() -> dict[str, str]:

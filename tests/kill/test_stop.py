@@ -176,8 +176,9 @@ def test_a_worker_that_says_nothing_leaves_with_its_killed_parent(
     gone(process.pid)
 
 
+@pytest.mark.parametrize("twice", [False, True])
 def test_ctrl_c_while_everything_is_still_being_imported(
-    tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
+    tmp_path: Path, start: Callable[..., subprocess.Popen[str]], twice: bool
 ) -> None:
     """The fork server spends seconds with imports, on a slow disk minutes: it is not waited for."""
     (tmp_path / "sitecustomize.py").write_text(
@@ -189,8 +190,13 @@ def test_ctrl_c_while_everything_is_still_being_imported(
     running.until(lambda: len(running.session(process.pid)) == 3, "the fork server is started")
     time.sleep(0.5)
     os.killpg(process.pid, signal.SIGINT)
+    if twice:
+        os.kill(process.pid, signal.SIGTERM)
     _, errors = process.communicate(timeout=LEAVES)
-    assert (process.returncode, errors) == (130, "stopped; the same command continues\n")
+    if twice:  # at once, or on Python's way out, where signals do what they do by default
+        assert process.returncode in (130, 143, -signal.SIGTERM)
+    else:
+        assert (process.returncode, errors) == (130, "stopped; the same command continues\n")
     gone(process.pid)
 
 
@@ -210,7 +216,6 @@ def test_a_second_signal_does_not_wait_for_a_process_that_hangs(
     assert process.poll() is None, "it did not wait for the server, so this proves nothing"
     os.kill(process.pid, signal.SIGTERM)
     assert process.wait(timeout=worker.PATIENCE / 2) == 143
-    os.kill(server, signal.SIGCONT)
     gone(process.pid)
 
 
