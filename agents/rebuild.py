@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from rlplastic.agents.duelling import output_of
+from rlplastic.agents.mixture import refuse_mixture
 from rlplastic.agents.modules import ResidualBlock, SeededDropout, SpectralLinear
 from rlplastic.agents.networks import (
     auxiliary,
@@ -55,8 +56,9 @@ def add_residuals(policy: Any) -> None:
     stands before what reads the last block.
 
     Raises:
-        UsageError: something else than linear layers and ReLUs is there.
+        UsageError: something else than linear layers and ReLUs is there, or a mixture of experts.
     """
+    refuse_mixture(policy)
     for *_, container in paths_of(policy):
         modules = list(container.children())
         count = sum(type(module) is nn.ReLU for module in modules)

@@ -88,11 +88,13 @@ class _Injection(Intervention):
 
     def check(self, agent: Learner) -> None:
         """The scope must have hidden units, the last of them in a layer."""
+        from rlplastic.agents.mixture import refuse_mixture
         from rlplastic.agents.networks import refuse_residual
         from rlplastic.interventions.redo import refuse_no_units
 
         refuse_no_units(self, agent, self.scope)
         refuse_residual(agent.policy)
+        refuse_mixture(agent.policy)
 
     def begin(self, agent: Learner) -> None:
         """Look at what passes through the heads; nothing changes yet."""

@@ -236,8 +236,8 @@ NEED_ADAM = {"adamrel", "betas", "wd"}
 
 
 NO_BLOCKS = {  # change the hidden layers, or need the last of them
-    *("crelu", "dropout", "fourier", "inject", "inject-at-shift", "layernorm", "leaky", "nap"),
-    *("pfo", "rational", "spectralnorm", "unitnorm"),
+    *("crelu", "dropout", "fourier", "inject", "inject-at-shift", "layernorm", "leaky", "moe"),
+    *("nap", "pfo", "rational", "spectralnorm", "unitnorm"),
 }
 
 
@@ -247,9 +247,10 @@ def exclude_each_other(one, two):
     names = {one.name, two.name}
     without_adam = names & {"sgd", "upgd"} and names & NEED_ADAM
     blocks = "simba" in names and bool(names & NO_BLOCKS)
+    mixture = "moe" in names and bool(names & {"inject", "inject-at-shift"})
     decay_twice = names == {"adamw", "wd"}
     shared = {"gradient", "optimizer", "critic"} & slots(one) & slots(two)
-    return replace or bool(without_adam) or bool(shared) or decay_twice or blocks
+    return replace or bool(without_adam) or bool(shared) or decay_twice or blocks or mixture
 
 
 @pytest.mark.parametrize(("one", "two", "agent"), PAIRS)
