@@ -116,6 +116,8 @@ def to_svg(axes: Axes, name: str, label: str, tips: Sequence[Slice] = ()) -> str
     with warnings.catch_warnings():
         # Text stays text: a glyph that this font lacks is drawn with the reader's.
         warnings.filterwarnings("ignore", message="Glyph")
+        figure.get_layout_engine().execute(figure)
+        figure.set_layout_engine(None)  # savefig would lay out and draw it twice more
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]

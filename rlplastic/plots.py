@@ -20,6 +20,7 @@ from rlplastic.record import FloatArray
 
 MARKERS = "osD^vP*"
 SEED = 0
+RESAMPLES = 2_000  # of a band, whose ends are drawn a pixel thin
 WIDE = 4.6  # inches, of a panel that shows a whole life
 STEPS = 20  # columns of a step function
 
@@ -110,7 +111,7 @@ def lines(
     """Mean over seeds of each series, with a band of 95 % bootstrap intervals of that mean."""
     bands = []
     for one in series:
-        center, low, high = mean_band(one.values, np.random.default_rng(SEED))
+        center, low, high = mean_band(one.values, np.random.default_rng(SEED), RESAMPLES)
         if len(one.values) < 2:
             low = high = np.full_like(center, np.nan)
         bands.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -119,11 +120,14 @@ def _read_cell(path: Path, name: str, header: dict[str, Any]) -> Record:
         status, reason = ("damaged", fault) if fault else (status, reason)
     clock, _ = _rows(timing)
     try:
-        episodes = Episodes.of(row for row in rows if row.get("kind") == "episode")
+        kinds: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in rows:
+            kinds[str(row.get("kind"))].append(row)
+        episodes = Episodes.of(kinds["episode"])
         if not np.isfinite(episodes.returns).all():
             raise ValueError("a return is not finite")
-        closed = [_value(Phase, row) for row in rows if row.get("kind") == "phase"]
-        probes = [_value(Probe, row) for row in rows if row.get("kind") == "probe"]
+        closed = [_value(Phase, row) for row in kinds["phase"]]
+        probes = [_value(Probe, row) for row in kinds["probe"]]
         return Record(
             id=name,
             cell=header["cell"],
@@ -179,15 +183,15 @@ def _bytes(path: Path) -> bytes:
 def _rows(content: bytes) -> tuple[list[dict[str, Any]], bool]:
     """The rows before the first line that is not one, and whether there was such a line."""
     rows: list[dict[str, Any]] = []
-    *lines, rest = content.decode("utf-8", errors="replace").split("\n")
+    whole, _, rest = content.decode("utf-8", errors="replace").rpartition("\n")
     try:  # all at once, which is what almost every record allows
-        rows = DECODER.decode(f"[{','.join(lines)}]")
-        if len(rows) == len(lines) and all(isinstance(row, dict) for row in rows):
+        rows = DECODER.decode(f"[{whole.replace(chr(10), ',')}]")
+        if len(rows) == content.count(b"\n") and all(isinstance(row, dict) for row in rows):
             return rows, bool(rest)
     except (ValueError, RecursionError):
         pass
     rows = []
-    for line in lines:
+    for line in whole.split("\n") if b"\n" in content else ():
         try:
             row = DECODER.decode(line)
         except (ValueError, RecursionError):

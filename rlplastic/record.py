@@ -67,16 +67,15 @@ class Episodes:
     @staticmethod
     def of(rows: Iterable[Mapping[str, Any]]) -> Episodes:
         """Columns from the rows of a record."""
-        ordered = sorted(rows, key=itemgetter("begin", "copy"))
-        values = list(zip(*map(itemgetter(*COLUMNS.values()), ordered), strict=True))
-        kinds = [KINDS[item.type] for item in fields(Episodes)]
-        columns = values or [()] * len(COLUMNS)
-        return Episodes(
-            **{
-                name: np.fromiter(column, dtype=kind, count=len(ordered))
-                for name, kind, column in zip(COLUMNS, kinds, columns, strict=True)
-            }
-        )
+        rows = list(rows)
+        columns: dict[str, NDArray[Any]] = {
+            item.name: np.fromiter(
+                map(itemgetter(COLUMNS[item.name]), rows), KINDS[item.type], count=len(rows)
+            )
+            for item in fields(Episodes)
+        }
+        order = np.lexsort((columns["copy"], columns["begin"]))
+        return Episodes(**{name: column[order] for name, column in columns.items()})
 
 
 COLUMNS = {item.name: item.name for item in fields(Episodes)}

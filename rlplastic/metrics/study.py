@@ -49,7 +49,9 @@ class Study:
         self.layout = cache(self._layout)
         self.curves = cache(self._curves)
         self.random_level = cache(self._random_level)
+        self.case = cache(self._case)
         self.score = cache(self._score)
+        self.reduced = cache(self._reduced)
         self.cost = cache(self._cost)
 
     @cached_property
@@ -89,7 +91,7 @@ class Study:
         facts = self.facts(task, agent)
         return bool(facts.get("measurable", False)) and bool(facts.get("scale"))
 
-    def case(self, task: str, agent: str, arm: str, seed: int) -> Case:
+    def _case(self, task: str, agent: str, arm: str, seed: int) -> Case:
         """One arm with its newborns and references; an arm may itself be a newborn arm."""
         reg = arm.removesuffix(NEWBORN)
         normalise = self.results.plan.get("tasks", {}).get(task, {}).get("normalise") or {}
@@ -124,7 +126,7 @@ class Study:
             return np.full_like(values, np.nan)
         return values
 
-    def reduced(self, metric: str, task: str, agent: str, arm: str, seed: int) -> float:
+    def _reduced(self, metric: str, task: str, agent: str, arm: str, seed: int) -> float:
         """A metric over the shifts on which it is defined; NaN if there is none.
 
         NaN too where the newborns that it is measured against diverged: a mean over the shifts
