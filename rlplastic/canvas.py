@@ -13,6 +13,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from rlplastic.hover import Slice, overlay
@@ -20,15 +21,22 @@ from rlplastic.hover import Slice, overlay
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INK, FAINT = "#010203", "#040506"  # stand-ins, replaced by CSS in `to_svg`
+INK, FAINT = "#1d1f24", "#d4d5d3"  # on paper; in a page replaced by CSS, as nothing else has them
 GREY = "#7f7f7f"
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442")
 PANEL = (3.5, 2.3)  # inches
+PRINTS: dict[
+    str, dict[str, Any]
+] = {  # ending of a file -> how matplotlib writes it, the same bytes on any day
+    "pdf": {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}},
+    "png": {"metadata": {"Software": None}, "dpi": 200},
+}
 MOST_TICKS = 6  # along x, of which each may be five characters wide
 
 SETTINGS: dict[str, Any] = {
     "svg.hashsalt": "rlplastic",
     "svg.fonttype": "none",
+    "pdf.fonttype": 42,  # letters stay letters, which journals ask for
     "text.parse_math": False,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -83,6 +91,23 @@ def panel(
         yield axes
 
 
+_printed: ContextVar[dict[str, bytes] | None] = ContextVar("printed", default=None)
+
+
+@contextmanager
+def prints() -> Iterator[dict[str, bytes]]:
+    """While it is open, each figure that is drawn is also put there, as PDF and as PNG.
+
+    By the names of their files. Both are on white, in the colours that a page has when it is light.
+    """
+    files: dict[str, bytes] = {}
+    token = _printed.set(files)
+    try:
+        yield files
+    finally:
+        _printed.reset(token)
+
+
 def thin_ticks(axes: Axes, *, whole: bool) -> None:
     """Few and short labels along x, so that they keep apart in a panel: 80k for 80,000."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -119,6 +144,11 @@ def to_svg(axes: Axes, name: str, label: str, tips: Sequence[Slice] = ()) -> str
         figure.get_layout_engine().execute(figure)
         figure.set_layout_engine(None)  # savefig would lay out and draw it twice more
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        if (files := _printed.get()) is not None:
+            for ending, how in PRINTS.items():
+                copy = io.BytesIO()
+                figure.savefig(copy, format=ending, facecolor="white", **how)
+                files[f"{name}.{ending}"] = copy.getvalue()
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<(metadata|style)\b.*?</\1>", "", text, flags=re.DOTALL)

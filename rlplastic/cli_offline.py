@@ -33,18 +33,39 @@ def report(
         Path | None, typer.Option("--output", "-o", help="Copy report.html to this file.")
     ] = None,
     figures: Annotated[
-        Path | None, typer.Option(help="Write each figure as an SVG file into this folder.")
+        Path | None, typer.Option(help="Write each figure as SVG, PDF and PNG into this folder.")
     ] = None,
     tables: Annotated[
         Path | None,
         typer.Option(help="Write each table as CSV, Markdown and LaTeX into this folder."),
     ] = None,
+    parquet: Annotated[
+        Path | None,
+        typer.Option(help="Write the rows of results.csv as Parquet into this file."),
+    ] = None,
+    from_csv: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="First make the folder of these CSV files of other programs; `rlplastic import` "
+            "has more options. Repeatable."
+        ),
+    ] = None,
+    shifts: Annotated[
+        str, typer.Option(help="With --from-csv: steps at which the world changed, 1000,2000.")
+    ] = "",
 ) -> None:
     """Write report.html, report.md and results.csv anew."""
     from rlplastic import store
     from rlplastic.report import write_report
 
-    path = write_report(folder, figures, tables)
+    if from_csv or shifts:
+        from rlplastic.elsewhere.runs import Import
+        from rlplastic.elsewhere.write import import_runs
+
+        if not (from_csv and shifts):
+            raise UsageError("--from-csv and --shifts: give both; see `rlplastic import --help`")
+        print(import_runs(Import(files=from_csv, shifts=_numbers(shifts, "--shifts")), folder))
+    path = write_report(folder, figures, tables, parquet)
     if output is not None:
         path = store.write_text(output, path.read_text(encoding="utf-8"))
     print(path)

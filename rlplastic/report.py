@@ -12,18 +12,20 @@ import io
 import json
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from rlplastic import export, plots, store, tensorboard
+from rlplastic import canvas, export, plots, store, tensorboard
 from rlplastic.metrics import (
     against,
     interaction,
     inventory,
     lives,
     panels,
+    parquet,
     predict,
     tables,
     tidy,
@@ -37,22 +39,32 @@ from rlplastic.reading import read
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def write_report(folder: Path, figures: Path | None = None, tables_to: Path | None = None) -> Path:
+def write_report(
+    folder: Path,
+    figures: Path | None = None,
+    tables_to: Path | None = None,
+    parquet_to: Path | None = None,
+) -> Path:
     """Write report.html, report.md, results.csv and tensorboard/ into a results folder.
 
     Args:
         folder: A folder with a plan.json; its cells may be unfinished.
-        figures: Another folder, where each figure is written as an SVG file of its own.
+        figures: Another folder, where each figure is written as SVG, PDF and PNG.
         tables_to: Another folder, where each table is written as CSV, Markdown and LaTeX.
+        parquet_to: A file for the rows of results.csv as Parquet; needs pyarrow.
 
     Returns:
         The path of report.html.
 
     Raises:
-        UsageError: The folder has no plan, or two configurations meet in it.
+        UsageError: The folder has no plan, two configurations meet in it, or pyarrow is missing.
     """
     study = Study(read(folder))
-    context = _context(study)
+    if parquet_to is not None:
+        store.write_bytes(parquet_to, parquet.to_parquet(tidy.rows(study)))
+    with ExitStack() as open_:
+        printed = open_.enter_context(canvas.prints()) if figures is not None else {}
+        context = _context(study)
     store.write_text(folder / "results.csv", _csv(tidy.rows(study)))
     store.write_text(folder / "report.md", _template("report.md", escape=False).render(context))
     summaries = [agent["summary"] for agent in context["agents"]]
@@ -61,6 +73,8 @@ def write_report(folder: Path, figures: Path | None = None, tables_to: Path | No
     if figures is not None:
         for name, svg in _figures(context).items():
             store.write_text(figures / f"{name}.svg", svg)
+        for name, content in printed.items():
+            store.write_bytes(figures / name, content)
     if tables_to is not None:
         for name, text in _tables(context).items():
             store.write_text(tables_to / name, text)

@@ -507,6 +507,20 @@ def test_the_command_imports_reports_and_loads_nothing_heavy(tmp_path: Path) -> 
     assert light.stdout.strip() == "[]"
 
 
+def test_a_report_of_csv_files_is_an_import_and_its_report(tmp_path: Path) -> None:
+    source = log(tmp_path / "a.csv")
+    done = running.rlplastic("report", tmp_path / "new", "--from-csv", source, "--shifts", "100")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "new" / "report.html")
+    import_runs(Import(files=[source], shifts=[100]), tmp_path / "other")
+    write_report(tmp_path / "other")
+    one, two = ((tmp_path / name / "results.csv").read_text() for name in ("new", "other"))
+    assert one == two
+    half = running.rlplastic("report", tmp_path / "new", "--from-csv", source)
+    assert half.returncode != 0
+    assert "--from-csv and --shifts: give both" in half.stderr
+
+
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [

@@ -556,7 +556,7 @@ def test_figures_take_their_ink_from_the_page_and_hold_their_text_as_text():
     assert "currentColor" in svg
     assert "var(--hue-0072b2, #0072b2)" in svg
     assert "stroke-dasharray" in svg
-    assert not re.search(r"<metadata|<style|<\?xml|#010203|#040506|font-family", svg)
+    assert not re.search(r"<metadata|<style|<\?xml|#1d1f24|#d4d5d3|font-family", svg)
 
 
 def test_an_intervention_has_one_colour_with_every_agent(tmp_path):
