@@ -1,13 +1,12 @@
 """Replay memories in stable-baselines3's interface that cost less and sample the same numbers.
 
-Only storage differs: which transitions are drawn, n-step returns and the treatment of time limits
-are stable-baselines3's own code, run on arrays that stand in for its ``observations`` and
-``next_observations``.
+Only storage differs: which transitions are drawn and how time limits are treated is as in
+stable-baselines3, and n-step returns are its own code, run on arrays that stand in for its
+``observations`` and ``next_observations``.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,8 @@ import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
 Array = NDArray[Any]
@@ -23,6 +24,11 @@ SPARE = 0.01  # frames beyond one a transition: two for each episode, in episode
 
 
 COMMON = ("actions", "rewards", "dones", "timeouts")  # rings that every memory has
+
+
+def in_bytes(stack: Array) -> list[bytes]:
+    """The bytes of each frame of a stack ``[channels, height, width]``."""
+    return [frame.tobytes() for frame in stack]
 
 
 class Gathered:
@@ -108,9 +114,32 @@ class LeanReplay(ReplayBuffer):
         self.observations[pos] = obs.reshape(shape)
         self.next_observations[pos] = next_obs.reshape(shape)
 
+    def _get_samples(
+        self, batch_inds: Array, env: VecNormalize | None = None
+    ) -> ReplayBufferSamples:
+        """As stable-baselines3's, with its draws."""
+        if env is not None:
+            return super()._get_samples(batch_inds, env)
+        copies = np.random.randint(0, self.n_envs, len(batch_inds))  # noqa: NPY002 - its draw
+        observations, next_observations = self._both(batch_inds, copies)
+        ended = self.dones[batch_inds, copies] * (1 - self.timeouts[batch_inds, copies])
+        drawn = (
+            observations,
+            self.actions[batch_inds, copies],
+            next_observations,
+            ended.reshape(-1, 1),
+            self.rewards[batch_inds, copies].reshape(-1, 1),
+        )
+        return ReplayBufferSamples(*map(self.to_torch, drawn))
+
+    def _both(self, steps: Array, copies: Array) -> tuple[Array, Array]:
+        """What was seen before the steps, and after."""
+        return self.observations[steps, copies], self.next_observations[steps, copies]
+
     def to_torch(self, array: Array, copy: bool = True) -> Tensor:
         """The array as a tensor; what is drawn by index is a copy already."""
-        return torch.as_tensor(array, device=self.device)
+        tensor = torch.from_numpy(array)
+        return tensor if self.device.type == "cpu" else tensor.to(self.device)
 
 
 class FrameReplay(LeanReplay):
@@ -177,7 +206,12 @@ class FrameReplay(LeanReplay):
             "room": len(self.frames),
             "untouched": self._untouched,
             "free": np.array(self._free, np.int32),
-            "shown": self._shown,
+            "shown": [
+                np.frombuffer(b"".join(frames), self.frames.dtype).reshape(self.obs_shape)
+                if frames
+                else None
+                for frames in self._shown
+            ],
             "shown_at": self._shown_at,
         }
 
@@ -188,59 +222,68 @@ class FrameReplay(LeanReplay):
         self.frames[news["frame_places"]] = news["frames"]
         self._untouched = news["untouched"]
         self._free[:] = news["free"].tolist()
-        self._shown[:], self._shown_at[:] = news["shown"], news["shown_at"]
+        self._shown[:] = [[] if stack is None else in_bytes(stack) for stack in news["shown"]]
+        self._shown_at[:] = news["shown_at"]
 
     def gather(self, places: Array) -> Array:
         """The stacks ``[batch, channels, height, width]`` of frames at places [batch, channels]."""
         if not self.channels_last:
-            return self.frames[places]
+            return self.frames.take(places, axis=0)
         stacks = np.empty((len(places), *self.frames.shape[1:], self.stack), self.frames.dtype)
         for channel in range(self.stack):
-            stacks[..., channel] = self.frames[places[:, channel]]
+            stacks[..., channel] = self.frames.take(places[:, channel], axis=0)
         return stacks.transpose(0, 3, 1, 2)
+
+    def _both(self, steps: Array, copies: Array) -> tuple[Array, Array]:
+        """See `LeanReplay._both`; put together at once."""
+        places = self.places[steps, copies].swapaxes(0, 1).reshape(-1, self.stack)
+        stacks = self.gather(places)
+        return stacks[: len(steps)], stacks[len(steps) :]
 
     def _forget(self) -> None:
         self._untouched = 0  # places from here on have never been used
         self._free: list[int] = []
-        self._shown: list[Array | None] = [None] * self.n_envs  # each copy's last `next_obs`
+        # the frames of each copy's last `next_obs`, in bytes: those are compared soonest
+        self._shown: list[list[bytes]] = [[] for _ in range(self.n_envs)]
         self._shown_at: list[list[int]] = [[] for _ in range(self.n_envs)]
 
     def _keep(self, pos: int, obs: Array, next_obs: Array) -> None:
+        obs = np.asarray(obs, self.frames.dtype)
+        next_obs = np.asarray(next_obs, self.frames.dtype)
         for copy in range(self.n_envs):
-            now, then, shown = obs[copy], next_obs[copy], self._shown[copy]
-            if shown is not None and np.array_equal(now, shown):
-                at = self._shown_at[copy]
+            now, then = in_bytes(obs[copy]), in_bytes(next_obs[copy])
+            at = self._shown_at[copy] if now == self._shown[copy] else self._store(obs[copy], now)
+            if then[:-1] == now[1:]:
+                after = [*at[1:], self._place(next_obs[copy, -1])]
             else:
-                at = self._store(now)
-            if np.array_equal(then[:-1], now[1:]):
-                after = [*at[1:], self._place(then[-1])]
-            else:
-                after = self._follow(then, now, at)
+                after = self._follow(next_obs[copy], then, now, at)
             gone = set(self.places[pos, copy].ravel().tolist()) if self.full else None
             self.places[pos, copy] = at, after
-            self._shown[copy] = then.copy()
+            self._shown[copy] = then
             self._shown_at[copy] = after
             if gone is not None:  # frames are shared by neighbours: what the next oldest shows not
                 oldest = self.places[(pos + 1) % self.buffer_size, copy]
                 self._free += gone.difference(at, after, oldest.ravel().tolist())
 
-    def _follow(self, then: Array, now: Array, at: list[int]) -> list[int]:
+    def _follow(
+        self, stack: Array, then: list[bytes], now: list[bytes], at: list[int]
+    ) -> list[int]:
         """The places of a stack in which some frames moved up by one, or stayed: planes do."""
         places: list[int] = []
         for channel, frame in enumerate(then):
-            shared = [
-                at[same]
-                for same in (channel + 1, channel)
-                if same < self.stack and np.array_equal(frame, now[same])
-            ]
-            places.append(shared[0] if shared else self._place(frame))
+            if frame == (now[channel + 1] if channel + 1 < self.stack else None):
+                places.append(at[channel + 1])
+            else:
+                stayed = frame == now[channel]
+                places.append(at[channel] if stayed else self._place(stack[channel]))
         return places
 
-    def _store(self, stack: Array) -> list[int]:
+    def _store(self, stack: Array, frames: list[bytes]) -> list[int]:
         """The places of a stack that continues nothing; equal neighbours (padding) share one."""
         places = [self._place(stack[0])]
-        for before, frame in pairwise(stack):
-            places.append(places[-1] if np.array_equal(before, frame) else self._place(frame))
+        for channel in range(1, self.stack):
+            same = frames[channel] == frames[channel - 1]
+            places.append(places[-1] if same else self._place(stack[channel]))
         return places
 
     def _place(self, frame: Array) -> int:

@@ -208,3 +208,21 @@ def test_a_channels_last_rollout_draws_what_stable_baselines3_draws():
         for name, values in theirs._asdict().items():
             np.testing.assert_array_equal(getattr(ours, name).numpy(), values.numpy())
         assert ours.observations.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("space", [FRAMES, PLANES])
+def test_a_memory_that_is_put_back_goes_on_as_the_one_it_was(space):
+    world, rng = World(space, 2, 0), np.random.default_rng(1)
+    memories = [FrameReplay(40, space, ACTIONS, "cpu", n_envs=2) for _ in range(2)]
+    for part in range(3):
+        for _ in range(11):
+            added = world.step(rng.choice(3, 2, p=[0.7, 0.2, 0.1]))
+            for memory in memories[: 1 + part // 2]:  # in the last part both
+                memory.add(*added)
+        if part < 2:
+            memories[1].add_news(memories[0].news())
+    assert memories[0].full
+    assert memories[0]._free == memories[1]._free
+    assert np.array_equal(memories[0].places, memories[1].places)
+    used = memories[0]._untouched
+    assert np.array_equal(memories[0].frames[:used], memories[1].frames[:used])
