@@ -151,7 +151,7 @@ def test_every_kind_of_world(agent, env, tmp_path, monkeypatch):
     same_after(cell_of(agent, "sam", env=env, period=640), tmp_path, monkeypatch, deaths=(1,))
 
 
-@pytest.mark.parametrize("reg", ["fs-dgpm:memory=50", "unhinged", "esam"])
+@pytest.mark.parametrize("reg", ["fs-dgpm:memory=50", "unhinged", "esam", "auto-soft-reset"])
 def test_interventions_of_classifiers_go_on_where_they_were(reg, tmp_path, monkeypatch):
     cell = cell_of("mlp", reg, env="MNIST-Permuted/MNIST-observation", period=640)
     assert same_after(cell, tmp_path, monkeypatch) == ["goes on at phase 2"]
