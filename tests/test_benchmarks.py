@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from rlplastic.benchmarks import learning, speed, zoo
+from rlplastic.benchmarks import coverage, learning, speed, zoo
 from rlplastic.benchmarks.speed_limit import Product, limit, seconds
 from rlplastic.benchmarks.speed_run import NONE, PARTS, SAM, SB3, configured
 
@@ -120,3 +121,19 @@ def test_the_area_under_a_learning_curve_is_of_both_kinds_the_same_where_nothing
     ours, theirs = (learning.area((cell, stock, 1_024)) for stock in (False, True))
     assert ours == theirs
     assert 3 < ours < 10
+
+
+def test_a_false_word_is_one_of_the_interval_and_the_test_and_holm_takes_some_back(monkeypatch):
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        plain, after = coverage.false_arms(6, 2, 1, rng)
+        assert plain == after  # one arm needs no adjustment
+        plain, after = coverage.false_arms(6, 2, 3, rng)
+        assert after == [False] * 3  # 2/64 is the least p, and three times that is above 0.05
+    monkeypatch.setattr(coverage, "OWN", 0.0)
+    assert coverage.false_arms(6, 2, 3, rng) == [[False] * 3] * 2  # arms that are none exactly
+    monkeypatch.setattr(coverage, "OWN", 0.4)
+    monkeypatch.setattr(coverage, "STUDIES", 40)
+    alone, most = (coverage.false_words(10, 2, arms, rng)[0] for arms in (1, 9))
+    assert alone < 0.25
+    assert most > 0
