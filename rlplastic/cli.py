@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -108,7 +109,12 @@ def main() -> NoReturn:
     except Locked as error:
         _leave(75, f"error: {error}")
     except Stopped as stopped:
-        _leave(stopped.code, "stopped; the same command continues")
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            print("stopped; the same command continues", file=sys.stderr, flush=True)
+            sys.stdout.flush()
+        # Everything is unwound. Python's own end takes half a second with torch in memory, and
+        # longer on a busy machine; until it is over a second signal would not be heard.
+        os._exit(stopped.code)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _leave(1, f"error: {where}{error.strerror or error}")
