@@ -1,7 +1,7 @@
 """Known networks run by hand: the same kernels in the same order, so the same bytes, sooner.
 
 Small networks spend more time on the way to their kernels than in them: modules that call modules,
-a graph of the pass, an engine that walks it. For networks of linear layers, convolutions and ReLUs
+a graph of the pass, an engine that walks it. For linear layers, convolutions and usual activations
 in one chain, `outputs` calls the kernels of the forward pass, and `huber` is a loss whose gradient
 calls those of the backward pass. To the rest of the program it is a loss like any other:
 ``backward()``, `torch.autograd.grad` and second derivatives work on it.
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from rlplastic.agents.features import SmallCNN
 
-KNOWN = (nn.Linear, nn.Conv2d, nn.ReLU, nn.Flatten)
+KNOWN = (nn.Linear, nn.Conv2d, nn.ReLU, nn.Tanh, nn.Flatten)
 Slopes = dict[nn.Parameter, Tensor]
 _aten: Any = torch.ops.aten
 _sees: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
@@ -67,20 +67,30 @@ def chain_in(containers: Sequence[Any], *others: Any) -> list[Any] | None:
     """The modules of containers that are passed in turn; None if one is not known, or watched.
 
     Args:
-        containers: Sequences of modules, in the order of the pass.
+        containers: Modules or sequences of them, in the order of the pass.
         others: Modules that the pass goes through as well, which may have hooks.
     """
-    chain = [leaf for container in containers for leaf in container._modules.values()]
-    if not all(type(leaf) in KNOWN for leaf in chain):
+    chain: list[Any] = []
+    for container in containers:
+        chain += container._modules.values() if type(container) is nn.Sequential else [container]
+    if not all(type(leaf) in KNOWN or is_leaky(leaf) for leaf in chain):
         return None
-    watched = any(
+    return chain if all(map(unwatched, (*others, *containers, *chain))) else None
+
+
+def unwatched(module: Any) -> bool:
+    """True for a module without hooks."""
+    return not (
         module._forward_hooks
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
-        for module in (*others, *containers, *chain)
     )
-    return None if watched else chain
+
+
+def is_leaky(module: Any) -> bool:
+    """True for a leaky ReLU, or a class of one's own that only sets its slope."""
+    return type(module).forward is nn.LeakyReLU.forward
 
 
 def weights_of(chain: Sequence[nn.Module]) -> list[nn.Parameter]:
@@ -105,10 +115,14 @@ def outputs(chain: Sequence[nn.Module], inputs: Tensor) -> list[Tensor]:
             x = F.linear(x, module.weight, module.bias)  # type: ignore[arg-type]
         elif kind is nn.ReLU:
             x = torch.relu_(x)  # of weights that nobody else has seen
+        elif kind is nn.Tanh:
+            x = torch.tanh_(x)
         elif kind is nn.Conv2d:
             x = module._conv_forward(x, module.weight, module.bias)  # type: ignore[operator]
-        else:
+        elif kind is nn.Flatten:
             x = x.flatten(1)
+        else:
+            x = F.leaky_relu(x, module.negative_slope)  # type: ignore[arg-type]
         found.append(x)
     return found
 
@@ -174,12 +188,22 @@ class _Huber(torch.autograd.Function):
 
 
 def slopes(chain: Sequence[Any], passed: Sequence[Tensor], g: Tensor) -> list[Tensor]:
-    """The gradient of each weight and bias of a chain, in order; call it without gradients.
+    """The gradient of each weight and bias of a chain, in order; see `through`."""
+    return through(chain, passed, g, further=False)[0]
+
+
+def through(
+    chain: Sequence[Any], passed: Sequence[Tensor], g: Tensor, *, further: bool
+) -> tuple[list[Tensor], Tensor]:
+    """The gradient of each weight and bias of a chain, in order, and of what comes into it.
+
+    Call it without gradients.
 
     Args:
         chain: The modules.
         passed: What `outputs` returned, with the same weights.
         g: The loss's gradient by what comes out.
+        further: Whether somebody asks for the gradient of what comes in; else it may be anything.
     """
     found: list[Tensor] = []
     for place in reversed(range(len(chain))):
@@ -187,16 +211,20 @@ def slopes(chain: Sequence[Any], passed: Sequence[Tensor], g: Tensor) -> list[Te
         kind = type(module)
         if kind is nn.Linear:
             found += [g.sum(0), g.t().mm(x)]
-            if place:
+            if place or further:
                 g = g.mm(module.weight)
         elif kind is nn.ReLU:
             g = _aten.threshold_backward(g, x, 0)
+        elif kind is nn.Tanh:
+            g = _aten.tanh_backward(g, x)  # which has become its output
         elif kind is nn.Conv2d:
-            g, *by_weights = _through_convolution(module, g, x, place > 0)
+            g, *by_weights = _through_convolution(module, g, x, further or place > 0)
             found += reversed(by_weights)
-        else:
+        elif kind is nn.Flatten:
             g = _laid_out(g.reshape(x.shape), x)  # what meets two layouts takes 6 times as long
-    return found[::-1]
+        else:
+            g = _aten.leaky_relu_backward(g, x, module.negative_slope, False)
+    return found[::-1], g
 
 
 def mean_loss(found: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,7 @@ from rlplastic.agents.networks import (
 )
 from rlplastic.agents.replay import LeanReplay
 from rlplastic.agents.resume import restore, snapshot
-from rlplastic.interventions import Interventions
+from rlplastic.interventions import Interventions, Part
 
 
 class DQN(Acting):
@@ -162,9 +162,9 @@ class DQN(Acting):
         if known is None:
             return Minibatch(self.policy, terms)
 
-        def without_graph() -> tuple[dict[str, Tensor], Slopes]:
+        def without_graph(*parts: Part) -> tuple[dict[str, Tensor], list[Slopes]]:
             loss, found = huber_slopes(known, batch, target)
-            return {"critic": loss}, found
+            return {"critic": loss}, [{} if part == "others" else found for part in parts]
 
         return Minibatch(self.policy, terms, without_graph)
 

@@ -17,7 +17,7 @@ from rlplastic.agents.direct import Slopes
 from rlplastic.errors import Diverged
 from rlplastic.interventions import Interventions, total
 
-Direct = Callable[[], tuple[dict[str, Tensor], Slopes]]
+Direct = Callable[..., tuple[dict[str, Tensor], list[Slopes]]]
 
 
 class Learner(interventions.Learner, Protocol):

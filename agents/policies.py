@@ -8,7 +8,8 @@ action distribution other than a categorical one) is called as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +22,10 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor, NatureCNN
 from torch import Tensor, nn
 
+from rlplastic.agents.direct import unwatched
 from rlplastic.agents.features import SmallCNN
+from rlplastic.agents.surrogate import judged, log_probabilities
+from rlplastic.agents.towers import Towers, towers_in
 
 # by the forward method, so that a class of one's own that only sets a constant is known too
 _PLAIN: dict[Any, Callable[[Any, Tensor], Tensor]] = {
@@ -39,8 +43,7 @@ _PLAIN: dict[Any, Callable[[Any, Tensor], Tensor]] = {
 
 def run(module: Any, x: Tensor) -> Tensor:
     """What ``module(x)`` gives."""
-    hooked = module._forward_hooks or module._forward_pre_hooks
-    if hooked or module._backward_hooks or module._backward_pre_hooks:
+    if not unwatched(module):
         called: Tensor = module(x)
         return called
     forward = type(module).forward
@@ -51,11 +54,6 @@ def run(module: Any, x: Tensor) -> Tensor:
     plain = _PLAIN.get(forward)
     found: Tensor = module(x) if plain is None else plain(module, x)
     return found
-
-
-def log_probabilities(logits: Tensor) -> Tensor:
-    """Of all actions ``[batch, actions]``, as `torch.distributions.Categorical` computes them."""
-    return logits - logits.logsumexp(dim=-1, keepdim=True)
 
 
 def sampled(log_probs: Tensor) -> Tensor:
@@ -70,14 +68,14 @@ def sampled(log_probs: Tensor) -> Tensor:
         raise ValueError(f"logits that are not finite: {log_probs}") from error
 
 
-def entropy_of(log_probs: Tensor) -> Tensor:
-    """Of each row: ``[batch]``."""
-    lowest = torch.finfo(log_probs.dtype).min  # so that 0 log 0 is 0
-    return -(torch.clamp(log_probs, min=lowest) * torch.softmax(log_probs, dim=-1)).sum(-1)
-
-
 class LeanPolicy(ActorCriticPolicy):
-    """stable-baselines3's ``MlpPolicy`` of PPO."""
+    """stable-baselines3's ``MlpPolicy`` of PPO.
+
+    Attributes:
+        acting: What `towers` found, while `held`; None: look each time.
+    """
+
+    acting: Towers | None = None
 
     @property
     def lean(self) -> bool:
@@ -92,9 +90,8 @@ class LeanPolicy(ActorCriticPolicy):
         """Actions ``[batch]``, values ``[batch, 1]`` and log-probabilities ``[batch]``."""
         if deterministic or not self.lean:
             return super().forward(obs, deterministic)
-        latent_pi, latent_vf = self.latents(self.prepared(obs))
-        values = run(self.value_net, latent_vf)
-        log_probs = log_probabilities(run(self.action_net, latent_pi))
+        logits, values = self.said(self.prepared(obs))
+        log_probs = log_probabilities(logits)
         actions = sampled(log_probs)
         return actions, values, log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
 
@@ -109,29 +106,65 @@ class LeanPolicy(ActorCriticPolicy):
             return floats
         return floats / 255.0 if floats is obs else floats.div_(255.0)
 
-    def latents(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
-        """What the actor's and the critic's last layer read."""
-        net = self.mlp_extractor
+    def extractors(self) -> tuple[Any, Any]:
+        """The actor's and the critic's; the same one if they share it."""
         if self.share_features_extractor:
-            pi_features = vf_features = run(self.features_extractor, prepared)
-        else:
-            pi_features = run(self.pi_features_extractor, prepared)
-            vf_features = run(self.vf_features_extractor, prepared)
-        return run(net.policy_net, pi_features), run(net.value_net, vf_features)
+            return self.features_extractor, self.features_extractor
+        return self.pi_features_extractor, self.vf_features_extractor
+
+    def towers(self) -> Towers | None:
+        """The modules in the order of the pass, to be run by hand; None if one is not known."""
+        pi, vf = self.extractors()
+        dimensions = len(self.observation_space.shape or ())
+        known = {1: (FlattenExtractor,), 3: (NatureCNN, SmallCNN)}.get(dimensions, ())
+        if not all(type(extractor) in known and unwatched(extractor) for extractor in (pi, vf)):
+            return None
+        below = [[each.cnn, each.linear] if dimensions == 3 else [] for each in (pi, vf)]
+        shared: list[Any] = below[0] if pi is vf else []
+        if shared:
+            below = [[], []]
+        net = self.mlp_extractor
+        return towers_in(
+            shared,
+            [*below[0], net.policy_net, self.action_net],
+            [*below[1], net.value_net, self.value_net],
+        )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Meanwhile no module is changed or watched: do not look each time."""
+        self.acting = self.towers() if self.lean else None
+        try:
+            yield
+        finally:
+            self.acting = None
+
+    def said(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``[batch, actions]`` and values ``[batch, 1]``."""
+        towers = None if torch.is_grad_enabled() else self.acting or self.towers()
+        if towers is not None:
+            return towers.said(prepared)
+        net = self.mlp_extractor
+        pi, vf = self.extractors()
+        pi_features = vf_features = run(pi, prepared)
+        if vf is not pi:
+            vf_features = run(vf, prepared)
+        logits = run(self.action_net, run(net.policy_net, pi_features))
+        return logits, run(self.value_net, run(net.value_net, vf_features))
 
     def evaluated(self, prepared: Tensor, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `evaluate_actions`, of prepared observations and integer actions."""
-        latent_pi, latent_vf = self.latents(prepared)
-        log_probs = log_probabilities(run(self.action_net, latent_pi))
-        log_prob = log_probs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-        values = run(self.value_net, latent_vf)
-        return values, log_prob, entropy_of(log_probs)
+        logits, values = self.said(prepared)
+        policy = judged(logits, actions)
+        return values, policy.log_prob, policy.entropy
 
     def valued(self, prepared: Tensor) -> Tensor:
         """As `predict_values`, of prepared observations."""
-        shared = self.share_features_extractor
-        extractor = self.features_extractor if shared else self.vf_features_extractor
-        return run(self.value_net, run(self.mlp_extractor.value_net, run(extractor, prepared)))
+        towers = None if torch.is_grad_enabled() else self.towers()
+        if towers is not None:
+            return towers.valued(prepared)
+        features = run(self.extractors()[1], prepared)
+        return run(self.value_net, run(self.mlp_extractor.value_net, features))
 
 
 class LeanCnnPolicy(LeanPolicy, ActorCriticCnnPolicy):

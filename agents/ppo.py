@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -36,9 +36,13 @@ from rlplastic.agents.networks import (
 from rlplastic.agents.policies import LeanCnnPolicy, LeanPolicy
 from rlplastic.agents.resume import restore, snapshot
 from rlplastic.agents.rollout import Collector, Rollout
+from rlplastic.agents.surrogate import Surrogate
+from rlplastic.agents.towers import ByHand
 from rlplastic.errors import UsageError
 from rlplastic.interventions import Interventions
 from rlplastic.registry import agent
+
+Look = Callable[[], dict[str, Tensor]]
 
 
 class PPO(Collector):
@@ -111,9 +115,8 @@ class PPO(Collector):
             begun = len(log)
             for batch in self.rollout_buffer.get(self.batch_size):
                 self.last_batch = batch
-                losses, statistics = self.losses_of(batch)
-                losses.peek()
-                log.append(statistics)
+                losses, look = self.losses_of(batch)
+                log.append(look())
                 if self.target_kl is not None and self._kl(log[-1:])[0] > 1.5 * self.target_kl:
                     kept_on = False
                     break
@@ -127,58 +130,66 @@ class PPO(Collector):
         """The named loss terms of a minibatch."""
         return self.losses_of(batch)[0]
 
-    def losses_of(self, batch: RolloutBufferSamples) -> tuple[Minibatch, dict[str, Tensor]]:
-        """The named loss terms of a minibatch, and a place where statistics appear with them."""
-        clip_range = self.clip_range(self._current_progress_remaining)  # type: ignore[operator]
+    def losses_of(self, batch: RolloutBufferSamples) -> tuple[Minibatch, Look]:
+        """The named loss terms of a minibatch, and how to look at its statistics beforehand."""
+        policy: Any = self.policy
+        surrogate = self._surrogate(batch)
+        lean = isinstance(policy, LeanPolicy) and policy.lean
+        observations = policy.prepared(batch.observations) if lean else batch.observations
+        predict = policy.valued if lean else policy.predict_values
+        evaluate = policy.evaluated if lean else policy.evaluate_actions
+        statistics: dict[str, Tensor] = {}
+
+        def value_loss(values: Tensor) -> Tensor:
+            if not self.critic.binned:
+                return surrogate.value_loss(values)
+            wanted = self.critic.probabilities(batch.returns)
+            return cross_entropy(logits_of(policy.value_net)[:, 0], wanted, surrogate.weights)
+
+        def terms(names: tuple[str, ...]) -> dict[str, Tensor]:
+            if names == ("critic",) and not has_dropout(policy):
+                return {"critic": self.vf_coef * value_loss(predict(observations))}
+            values, log_prob, entropy = evaluate(observations, surrogate.actions)
+            compared = surrogate.compared(log_prob)
+            # without an analytical form the log-likelihood stands for the entropy
+            entropy = -log_prob if entropy is None else entropy
+            found, seen = surrogate.terms(compared, entropy, value_loss(values))
+            statistics.update(seen)
+            return {name: found[name] for name in names or found}
+
+        plain = self.interventions.plain_loss and not self.critic.binned
+        towers = policy.towers() if lean and plain else None
+        if towers is not None and towers.learnt:
+            by_hand = ByHand(towers, observations, surrogate)
+            return Minibatch(policy, terms, by_hand), by_hand.look
+        losses = Minibatch(policy, terms)
+
+        def look() -> dict[str, Tensor]:
+            losses.peek()
+            return statistics
+
+        return losses, look
+
+    def _surrogate(self, batch: RolloutBufferSamples) -> Surrogate:
+        progress = self._current_progress_remaining
         actions = batch.actions
         if isinstance(self.action_space, spaces.Discrete):
             actions = actions.long().flatten()
         advantages = batch.advantages
         if self.normalize_advantage and len(advantages) > 1:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        statistics: dict[str, Tensor] = {}
-        policy: Any = self.policy
-        lean = isinstance(policy, LeanPolicy) and policy.lean
-        observations = policy.prepared(batch.observations) if lean else batch.observations
-        predict = policy.valued if lean else policy.predict_values
-        evaluate = policy.evaluated if lean else policy.evaluate_actions
-
-        def terms(names: tuple[str, ...]) -> dict[str, Tensor]:
-            if names == ("critic",) and not has_dropout(policy):
-                return {"critic": self.vf_coef * self._value_loss(predict(observations), batch)}
-            values, log_prob, entropy = evaluate(observations, actions)
-            log_ratio = log_prob - batch.old_log_prob
-            ratio = torch.exp(log_ratio)
-            clipped = advantages * torch.clamp(ratio, 1 - clip_range, 1 + clip_range)
-            actor = -torch.min(advantages * ratio, clipped).mean()
-            # without an analytical form the log-likelihood stands for the entropy
-            entropy_loss = -torch.mean(-log_prob if entropy is None else entropy)
-            critic = self._value_loss(values, batch)
-            found = {
-                "actor": actor,
-                "entropy": self.ent_coef * entropy_loss,
-                "critic": self.vf_coef * critic,
-            }
-            statistics.update(
-                log_ratio=log_ratio.detach(),
-                policy_gradient_loss=actor.detach(),
-                entropy_loss=entropy_loss.detach(),
-                value_loss=critic.detach(),
-            )
-            return {name: found[name] for name in names or found}
-
-        return Minibatch(policy, terms), statistics
-
-    def _value_loss(self, values: Tensor, batch: RolloutBufferSamples) -> Tensor:
-        weights = self.interventions.weights(self, batch)
-        if self.critic.binned:
-            wanted = self.critic.probabilities(batch.returns)
-            return cross_entropy(logits_of(self.policy.value_net)[:, 0], wanted, weights)
-        values = values.flatten()
-        if self.clip_range_vf is not None:
-            limit = self.clip_range_vf(self._current_progress_remaining)  # type: ignore[operator]
-            values = batch.old_values + torch.clamp(values - batch.old_values, -limit, limit)
-        return self.critic.loss(batch.returns, values, weights)
+        near = self.clip_range_vf
+        return Surrogate(
+            batch=batch,
+            actions=actions,
+            advantages=advantages,
+            clip_range=self.clip_range(progress),  # type: ignore[operator]
+            clip_range_vf=None if near is None else near(progress),  # type: ignore[operator]
+            ent_coef=self.ent_coef,
+            vf_coef=self.vf_coef,
+            critic=self.critic,
+            weights=self.interventions.weights(self, batch),
+        )
 
     def values(self, observations: Tensor) -> Tensor:
         """The critic's output: ``[batch, 1]``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
+
+from rlplastic.agents.policies import LeanPolicy
 
 Array = NDArray[Any]
 FIELDS = ("observations", "actions", "values", "log_probs", "advantages", "returns")
@@ -152,23 +155,26 @@ class Collector(stable_baselines3.PPO):
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
-        for _ in range(n_rollout_steps):
-            obs: Any = self._last_obs
-            starts: Any = self._last_episode_starts
-            with torch.inference_mode():
-                actions, values, log_probs = self.policy(rollout_buffer.show(obs))
-            actions = actions.cpu().numpy()
-            new_obs, rewards, dones, infos = env.step(self._performed(actions))
-            self.num_timesteps += env.num_envs
-            callback.update_locals(locals())
-            if not callback.on_step():
-                return False
-            self._update_info_buffer(infos, dones)
-            if dones.any():
-                self._bootstrap(rewards, dones, infos)
-            rollout_buffer.add(obs, actions, rewards, starts, values, log_probs)
-            self._last_obs = new_obs  # type: ignore[assignment]
-            self._last_episode_starts = dones
+        policy: Any = self.policy
+        held = policy.held() if isinstance(policy, LeanPolicy) else nullcontext()
+        with held:
+            for _ in range(n_rollout_steps):
+                obs: Any = self._last_obs
+                starts: Any = self._last_episode_starts
+                with torch.inference_mode():
+                    actions, values, log_probs = self.policy(rollout_buffer.show(obs))
+                actions = actions.cpu().numpy()
+                new_obs, rewards, dones, infos = env.step(self._performed(actions))
+                self.num_timesteps += env.num_envs
+                callback.update_locals(locals())
+                if not callback.on_step():
+                    return False
+                self._update_info_buffer(infos, dones)
+                if dones.any():
+                    self._bootstrap(rewards, dones, infos)
+                rollout_buffer.add(obs, actions, rewards, starts, values, log_probs)
+                self._last_obs = new_obs  # type: ignore[assignment]
+                self._last_episode_starts = dones
         with torch.inference_mode():
             values = self.policy.predict_values(obs_as_tensor(self._last_obs, self.device))  # type: ignore[arg-type]
         rollout_buffer.compute_returns_and_advantage(last_values=values, dones=dones)

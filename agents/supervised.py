@@ -41,7 +41,7 @@ from rlplastic.agents.predictor import Predictor, answers_of
 from rlplastic.agents.resume import restore, snapshot
 from rlplastic.envs.supervised import Supervised
 from rlplastic.errors import UsageError
-from rlplastic.interventions import Interventions
+from rlplastic.interventions import Interventions, Part
 from rlplastic.registry import agent
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
@@ -209,11 +209,12 @@ class SupervisedLearner(BaseAlgorithm):
             inputs = self.policy.inputs(batch.observations)
             passes = [outputs(chain, inputs)]
 
-        def terms_and_slopes() -> tuple[dict[str, Tensor], Slopes]:
+        def terms_and_slopes(*parts: Part) -> tuple[dict[str, Tensor], list[Slopes]]:
             with torch.no_grad():
                 passed = passes.pop() if passes else outputs(chain, inputs)
                 loss, slope = mean_loss(passed[-1], batch.answers)
-                return {"critic": loss}, by_weight(chain, slopes(chain, passed, slope))
+                found = by_weight(chain, slopes(chain, passed, slope))
+                return {"critic": loss}, [{} if part == "others" else found for part in parts]
 
         return self._losses(batch, terms_and_slopes)[0], passes[0][-1]
 

@@ -111,7 +111,7 @@ def test_a_network_that_is_not_known_or_looked_at_is_left_to_autograd():
     assert chain_of(net) is None
     hook.remove()
     assert chain_of(net) is not None
-    net.q_net[1] = nn.Tanh()
+    net.q_net[1] = nn.ELU()
     assert chain_of(net) is None
     net.q_net[1] = nn.ReLU()
     net.q_net.insert(1, nn.LayerNorm(32))

@@ -50,6 +50,7 @@ from rlplastic.interventions.seam import (
     Intervention,
     Learner,
     Losses,
+    Part,
     overrides,
     total,
 )
@@ -59,7 +60,16 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.nn import Parameter
 
-__all__ = ["SCOPES", "Intervention", "Interventions", "Learner", "Losses", "overrides", "total"]
+__all__ = [
+    "SCOPES",
+    "Intervention",
+    "Interventions",
+    "Learner",
+    "Losses",
+    "Part",
+    "overrides",
+    "total",
+]
 
 
 class Interventions:

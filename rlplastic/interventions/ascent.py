@@ -50,7 +50,7 @@ def plain(losses: Losses) -> dict[str, Tensor]:
         total(terms).backward()  # type: ignore[no-untyped-call]
         return terms
     known: dict[str, Tensor]
-    known, found = slopes()
+    known, (found,) = slopes("total")
     for parameter, gradient in found.items():
         parameter.grad = gradient
     return known
@@ -69,14 +69,16 @@ def critic_gradient(
     """
     slopes = getattr(losses, "slopes", None)
     if slopes is not None and look is None:
-        terms, known = slopes()
+        terms, (known, *others) = slopes("critic", *([] if names else ["others"]))
+        for parameter, gradient in (others[0] if others else {}).items():
+            parameter.grad = gradient
         return terms, [known.get(parameter) for parameter in reached]
     terms = losses(*names)
-    others = {name: term for name, term in terms.items() if name != "critic"}
+    rest = {name: term for name, term in terms.items() if name != "critic"}
     there = terms["critic"] if look is None else look(terms["critic"])
-    found = torch.autograd.grad(there, reached, retain_graph=bool(others), allow_unused=True)
-    if others:
-        total(others).backward()  # type: ignore[no-untyped-call]
+    found = torch.autograd.grad(there, reached, retain_graph=bool(rest), allow_unused=True)
+    if rest:
+        total(rest).backward()  # type: ignore[no-untyped-call]
     return terms, list(found)
 
 

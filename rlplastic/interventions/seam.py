@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
     from torch.nn import Parameter
+
+
+Part = Literal["total", "critic", "others"]  # of the sum of the loss terms
 
 
 class Losses(Protocol):
@@ -18,9 +21,9 @@ class Losses(Protocol):
     The minibatch, the bootstrap target and any dropout mask are the same in every call.
     Called with names, it computes only those terms.
 
-    It may have ``slopes()``, where the critic's term is the only one: the terms and their gradient
-    by every parameter, without a graph. Who needs no more than that asks `ascent.critic_gradient`,
-    which takes it or autograd.
+    It may have ``slopes(*parts)``: the terms, and of each of these parts of their sum the gradient
+    by every parameter that it reaches, without a graph. Who needs no more than that asks
+    `ascent.critic_gradient`, which takes it or autograd.
     """
 
     def __call__(self, *names: str) -> dict[str, Tensor]:
