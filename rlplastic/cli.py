@@ -114,7 +114,7 @@ def main() -> NoReturn:
             sys.stdout.flush()
         # Everything is unwound. Python's own end takes half a second with torch in memory, and
         # longer on a busy machine; until it is over a second signal would not be heard.
-        os._exit(stopped.code)
+        _leave_at_once(stopped.code)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         _leave(1, f"error: {where}{error.strerror or error}")
@@ -124,17 +124,18 @@ def main() -> NoReturn:
 def _stop(signum: int, frame: FrameType | None) -> NoReturn:
     """First signal: unwind, which ends the workers. Second: leave at once."""
     for again in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(again, _leave_at_once)
+        signal.signal(again, lambda signum, frame: _leave_at_once(128 + signum))
     raise Stopped(signum)
 
 
-def _leave_at_once(signum: int, frame: FrameType | None) -> NoReturn:
+def _leave_at_once(code: int) -> NoReturn:
+    """No child is waited for, and none is left: a fork server takes a second for its own end."""
     try:
         worker = sys.modules.get("rlplastic.worker")  # None: there are no children yet
         if worker is not None:
             worker.abandon()
     finally:
-        os._exit(128 + signum)
+        os._exit(code)
 
 
 def _leave(code: int, message: str) -> NoReturn:

@@ -34,10 +34,11 @@ class AutomaticSoftReset(Intervention):
     Then θ ← γ θ + (1 - γ) θ₀, and the update is SGD's from there, its gradient multiplied by the
     variance before the minibatch over that after it: γ² + (1 - γ²) / s², at most 1 / s².
 
-    The drift, the sampled objective and the step are the paper's, which has K M gradients more an
-    update as well. Ours: no code and no hyper-parameters of it were found, so that η_γ, K, M and s
-    are choices; the mean of the drift is the weights' own initial values; σ₀ is the deviation of a
-    tensor's initial values; a γ for each tensor is what the paper has for each layer. Classifiers
+    The drift and the sampled objective are the paper's, which has K M gradients more an update as
+    well, and a step that grows where γ falls; by which factor was derived from the drift here and
+    not compared with its text. No code and no hyper-parameters of it were found, so that η_γ, K, M
+    and s are ours; the mean of the drift is the weights' own initial values; σ₀ is the deviation of
+    a tensor's initial values; a γ for each tensor is what the paper has for each layer. Classifiers
     and regressions that learn by SGD: Adam would divide the larger step away again.
 
     Attributes:
