@@ -104,9 +104,9 @@ class Predictor(BasePolicy):
     def chain(self) -> list[nn.Module] | None:
         """As `rlplastic.agents.direct.chain_of`: all that there is, and all of it is learnt."""
         extractor = self.features_extractor
-        below = extractor.net if isinstance(extractor, Convolutions) else extractor
         if type(extractor) not in (Convolutions, FlattenExtractor) or len(self._modules) != 2:
             return None
+        below = extractor.net if isinstance(extractor, Convolutions) else extractor.flatten
         chain = chain_in([below, self.net], self, extractor)
         if chain is None:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import hashlib
 import multiprocessing
@@ -196,6 +197,9 @@ def abandon() -> None:
     if pid is not None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+atexit.register(abandon)  # of an idle fork server: torch takes a second for its own way out
 
 
 def _server() -> int | None:
