@@ -145,4 +145,6 @@ class AtariSwitch:
 
     def make(self, num_copies: int) -> Copies:
         """See `rlplastic.envs.copies`."""
-        return SwitchCopies([game.make(num_copies, all_actions=True) for game in self._members()])
+        return SwitchCopies(
+            [game.make(num_copies, all_actions=True) for game in self._members()], self.games
+        )

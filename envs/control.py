@@ -149,4 +149,6 @@ class ControlSwitch:
 
     def make(self, num_copies: int) -> Copies:
         """See `rlplastic.envs.copies`."""
-        return SwitchCopies([SWITCHABLE[game]().make(num_copies) for game in self.games])
+        return SwitchCopies(
+            [SWITCHABLE[game]().make(num_copies) for game in self.games], self.games
+        )

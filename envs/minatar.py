@@ -133,4 +133,4 @@ class MinAtarSwitch:
 
     def make(self, num_copies: int) -> Copies:
         """See `rlplastic.envs.copies`."""
-        return SwitchCopies([game.make(num_copies) for game in self._members()])
+        return SwitchCopies([game.make(num_copies) for game in self._members()], self.games)

@@ -170,6 +170,13 @@ class Shift:
         content.setflags(write=False)  # rows of the same world share it
         return content
 
+    def words(self, world: int) -> str:
+        """What a world is, in words, for pictures; empty: its content or the options say it.
+
+        Also asked of world 0.
+        """
+        return ""
+
     # What changes from step to step. The stream says for which copies a method is called
 
     def memory(self, copies: int) -> dict[str, Array]:

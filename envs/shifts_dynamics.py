@@ -47,6 +47,10 @@ class Levels(Shift):
         """The worlds whose blocks are to be seen in a world."""
         raise NotImplementedError
 
+    def words(self, world: int) -> str:
+        """The worlds whose levels there are."""
+        return f"levels of world {', '.join(map(str, self.blocks(world)))}" if world else ""
+
     def configure(self, env: gymnasium.Env[Any, Any], world: int) -> gymnasium.Env[Any, Any]:
         """The same environment with the world's levels."""
         inner: Any = env.unwrapped
@@ -123,6 +127,11 @@ class Physics(Shift):
         most = [min(self.factor, constants.most.get(name, np.inf)) for name in self.names]
         return np.exp(rng.uniform(-np.log(self.factor), np.log(most)))
 
+    def words(self, world: int) -> str:
+        """Each constant with its factor."""
+        factors = self.content(np.array([world]))[0] if world else ()
+        return ", ".join(f"{n}*{f:.3g}" for n, f in zip(self.names, factors, strict=False))
+
     def configure(self, env: gymnasium.Env[Any, Any], world: int) -> gymnasium.Env[Any, Any]:
         """The same environment with the world's constants."""
         factors = self.content(np.array([world]))[0] if world else self.neutral()
@@ -157,12 +166,20 @@ class Wind(Shift):
         """Power and turbulence."""
         return rng.uniform(0.0, [self.power, self.turbulence])
 
+    def words(self, world: int) -> str:
+        """How strong the wind is, and its turning."""
+        return "power {:.3g}, turbulence {:.3g}".format(*self._blowing(world)) if world else ""
+
+    def _blowing(self, world: int) -> list[float]:
+        blowing: list[float] = self.content(np.array([world]))[0].tolist()
+        return blowing
+
     def configure(self, env: gymnasium.Env[Any, Any], world: int) -> gymnasium.Env[Any, Any]:
         """The same environment in the world's wind."""
         inner: Any = env.unwrapped
         inner.enable_wind = world != 0
         if world:
-            inner.wind_power, inner.turbulence_power = self.content(np.array([world]))[0].tolist()
+            inner.wind_power, inner.turbulence_power = self._blowing(world)
         return env
 
 

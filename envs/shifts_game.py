@@ -44,6 +44,12 @@ class Game(Shift):
         if len(self.units) not in (0, number):
             raise self.refuse(f"no units or one for each of {number} games, not {len(self.units)}")
 
+    def words(self, world: int) -> str:
+        """The game's name."""
+        base = self.base
+        assert isinstance(base, SwitchCopies)
+        return base.names[world]
+
     def reward(self, reward: Array, world: Array, observation: Array) -> Array:
         """In units of game 0."""
         if not self.units:
@@ -86,9 +92,17 @@ class Mode(Shift):
         emulator.choose(all_flavours[0])
         self.__dict__["worlds"] = len(all_flavours)
 
+    def flavour(self, world: int) -> tuple[int, int]:
+        """Mode and difficulty of a world."""
+        return DEFAULT if world == 0 else self.flavours[world - 1]
+
+    def words(self, world: int) -> str:
+        """The world's mode and difficulty."""
+        return "{}, difficulty {}".format(*self.flavour(world))
+
     def configure(self, env: Any, world: int) -> Any:
         """The emulator in the world's flavour."""
-        env.unwrapped.choose(DEFAULT if world == 0 else self.flavours[world - 1])
+        env.unwrapped.choose(self.flavour(world))
         return env
 
 
@@ -113,6 +127,11 @@ class AleSticky(Shift):
         if len(set(every)) < len(every):
             raise self.refuse(f"probabilities that differ from each other and from {every[0]}")
         self.__dict__["worlds"] = len(every)
+
+    def words(self, world: int) -> str:
+        """The world's probability."""
+        own = _emulator(self).game.sticky
+        return f"probability {own if world == 0 else self.probabilities[world - 1]:g}"
 
     def configure(self, env: Any, world: int) -> Any:
         """The emulator with the world's probability."""

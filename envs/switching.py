@@ -19,14 +19,21 @@ class SwitchCopies(Copies):
     zeros behind their own. An action that a game lacks counts as its action 0.
 
     Args:
-        games: The copies of each game, equally many.
+        games: The copies of each game, equally many, by the games' names.
 
     Raises:
-        UsageError: games whose spaces have no common one.
+        UsageError: a game that is there twice; games whose spaces have no common one.
     """
 
-    def __init__(self, games: Sequence[Copies]) -> None:
+    def __init__(self, games: Sequence[Copies], names: Sequence[str]) -> None:
+        for name in names:
+            if names.count(name) > 1:
+                raise UsageError(
+                    f"game {name!r} is there {names.count(name)} times; a world plays a game of "
+                    "its own, and the schedule 'cyclic' lets it come back"
+                )
         self.games = games
+        self.names = names
         self.game = games[0]
         self.num_copies = games[0].num_copies
         self.stack = games[0].stack

@@ -8,6 +8,7 @@ over the whole run. matplotlib and the streams are imported on first use.
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from rlplastic.errors import UsageError
 from rlplastic.preview_panels import Phase
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from rlplastic.envs.schedules import Schedule
     from rlplastic.envs.shifts import Shift
     from rlplastic.envs.tasks import Subject
@@ -31,6 +34,7 @@ HOLD = 3  # steps for which a random action is kept: it gets farther
 FEW = 8  # numbers of a world's content that are written out
 GIF_STEPS, GIF_MILLISECONDS = 60, 120
 COLUMN, DOTS = 2.0, 150  # inches, dots per inch
+LETTERS = 16  # of the heading in an inch
 
 
 def preview(env: str, *, out: Path | None, phases: int, seed: int, gif: bool) -> list[Path]:
@@ -98,31 +102,41 @@ def look(subject: Subject, timetable: Schedule, phases: int, seed: int) -> list[
 
 def picture(subject: Subject, timetable: Schedule, seen: Sequence[Phase], seed: int) -> bytes:
     """The picture of a task, as PNG."""
+    with panels.figure((0, 0)) as figure:
+        draw(figure, subject, timetable, seen, seed)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=DOTS, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def draw(
+    figure: Figure, subject: Subject, timetable: Schedule, seen: Sequence[Phase], seed: int
+) -> None:
+    """Draw the picture of a task on an empty figure, which gets the size that it needs."""
     images = seen[0].shown.ndim == 4
     flat = seen[0].shown.reshape(len(seen[0].shown), -1).shape[1]
     rows = 1 if images or flat > panels.LINES else flat
     tall = COLUMN * (0.9 if images else 0.75) if rows == 1 else 0.55 * rows
     ratios = [*[tall / rows] * rows, 0.85, 0.55]
-    size = (max(3, len(seen)) * COLUMN + 0.6, sum(ratios) + 1.9)
-    with panels.figure(size) as figure:
-        grid = figure.add_gridspec(len(ratios), len(seen), height_ratios=ratios)
-        for column, phase in enumerate(seen):
-            places = [figure.add_subplot(grid[row, column]) for row in range(rows + 1)]
-            panels.title(places[0], phase, max(len(panels.wrapped(one.words)) for one in seen))
-            if images:
-                panels.image(places[0], phase, seen)
-            elif flat > panels.LINES:
-                panels.strip(places[0], phase, seen)
-            else:
-                panels.lines(places[:-1], phase, seen)
-            panels.payment(places[-1], phase, seen)
-            if column == 0:
-                places[-1].set_ylabel("sum of rewards")
-        panels.timeline(figure.add_subplot(grid[-1, :]), timetable, seen)
-        figure.suptitle(_head(subject, timetable, seed), x=0.01, ha="left", fontsize=8.5)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=DOTS, metadata={"Software": None})
-    return buffer.getvalue()
+    wide = max(3, len(seen)) * COLUMN + 0.6
+    head = _head(subject, timetable, seed, round(wide * LETTERS))
+    below = max(len(panels.wrapped(one.words)) for one in seen)
+    figure.set_size_inches(wide, sum(ratios) + 1.6 + 0.13 * (head.count("\n") + below))
+    grid = figure.add_gridspec(len(ratios), len(seen), height_ratios=ratios)
+    for column, phase in enumerate(seen):
+        places = [figure.add_subplot(grid[row, column]) for row in range(rows + 1)]
+        panels.title(places[0], phase, below)
+        if images:
+            panels.image(places[0], phase, seen)
+        elif flat > panels.LINES:
+            panels.strip(places[0], phase, seen)
+        else:
+            panels.lines(places[:-1], phase, seen)
+        panels.payment(places[-1], phase, seen)
+        if column == 0:
+            places[-1].set_ylabel("sum of rewards")
+    panels.timeline(figure.add_subplot(grid[-1, :]), timetable, seen)
+    figure.suptitle(head, x=0.01, ha="left", fontsize=8.5)
 
 
 def animation(subject: Subject, seen: Sequence[Phase]) -> bytes:
@@ -173,10 +187,13 @@ def _words(shifts: Sequence[Shift], world: int) -> str:
     if not shifts:
         return "nothing shifts"
     if world == 0:
-        return "unshifted"
+        known = [f"{shift.name} ({shift.words(0)})" for shift in shifts if shift.words(0)]
+        return "; ".join(["unshifted", *known])
     said = []
     for shift in shifts:
-        if type(shift).draw is not Shift.draw:
+        if words := shift.words(world):
+            said.append(f"{shift.name} ({words})")
+        elif type(shift).draw is not Shift.draw:
             content = shift.content(np.array([world]))[0].reshape(-1)
             numbers = ", ".join(f"{number:.3g}" for number in content[:FEW])
             said.append(f"{shift.name} ({numbers}{', ...' if len(content) > FEW else ''})")
@@ -187,24 +204,26 @@ def _words(shifts: Sequence[Shift], world: int) -> str:
 
 def _spoken(spec: Mapping[str, Any]) -> str:
     """A shift and its options: ``region (dimension 0, threshold 0)``."""
-    options = ", ".join(f"{key} {_short(value)}" for key, value in spec.items() if key != "name")
+    shown = {key: _short(value) for key, value in spec.items() if key != "name"}
+    options = ", ".join(f"{key} {value}" for key, value in shown.items() if value)
     return f"{spec['name']} ({options})" if options else str(spec["name"])
 
 
 def _short(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return " ".join(map(_short, value))
+        return " ".join(_short(one) if np.isscalar(one) else f"[{_short(one)}]" for one in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _head(subject: Subject, timetable: Schedule, seed: int) -> str:
+def _head(subject: Subject, timetable: Schedule, seed: int, width: int) -> str:
     shifts = " + ".join(_spoken(spec) for spec in subject.shifts)
     kind = subject.schedule["name"]
     lengths = {timetable.start(k + 1) - timetable.start(k) for k in range(timetable.phases)}
     steps = " to ".join(f"{length:,}" for length in sorted({min(lengths), max(lengths)}))
     told = "; the agent is told of the world" if subject.keywords.get("notify") else ""
-    return (
-        f"{subject.name}: {shifts or 'no shift'}{told}\n"
+    said = (
+        f"{subject.name}: {shifts or 'no shift'}{told}",
         f"{timetable.phases} phases, {kind}, of {steps} steps; seed {seed}; "
-        "the same start and the same random actions in each phase"
+        "the same start and the same random actions in each phase",
     )
+    return "\n".join(textwrap.fill(one, width) for one in said)

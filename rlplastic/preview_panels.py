@@ -24,7 +24,8 @@ Array = NDArray[Any]
 SEEN = 100  # steps of which the observations are drawn
 MOMENT = 40  # the step whose image is shown
 LINES = 6  # dimensions that are drawn as lines; more as a strip of colours
-TITLE_LINES = 3  # below the number of a phase
+UNBROKEN = "\N{NO-BREAK SPACE}"
+TITLE_LINES = 4  # below the number of a phase
 INK, FAINT = "#222222", "#d9d9d9"
 COLORS: dict[str, Any] = {
     key: INK for key in ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")
@@ -62,6 +63,7 @@ def image(axes: Axes, phase: Phase, seen: Sequence[Phase]) -> None:
     """The last frame at one moment: grey, RGB, or one hue a channel."""
     step = min(MOMENT, *(len(one.paid) for one in seen))
     axes.imshow(colors(phase.shown[step]), vmin=0, vmax=255, cmap="gray")
+    axes.set_anchor("N")  # the title is where the layout has left room for it
     if phase is seen[0]:
         axes.set_ylabel(f"frame after {step} steps")
     axes.set(xticks=[], yticks=[])
@@ -132,11 +134,12 @@ def payment(axes: Axes, phase: Phase, seen: Sequence[Phase]) -> None:
 
 
 def _payments(paid: Array) -> str:
-    values, counts = np.unique(np.round(paid, 6), return_counts=True)
+    values, counts = np.unique(np.round(paid, 6) + 0.0, return_counts=True)  # no -0
     if len(values) > 5:
         return f"{len(values)} values, {paid.min():.3g} to {paid.max():.3g}"
     pairs = zip(values, counts, strict=True)
-    return textwrap.fill(", ".join(f"{n} times {v:.4g}" for v, n in pairs), 34)
+    said = ", ".join(f"{n} times {v:.4g}".replace(" ", UNBROKEN) for v, n in pairs)
+    return textwrap.fill(said, 34)
 
 
 def timeline(axes: Axes, timetable: Schedule, seen: Sequence[Phase]) -> None:
@@ -181,7 +184,7 @@ def timeline(axes: Axes, timetable: Schedule, seen: Sequence[Phase]) -> None:
 def title(axes: Axes, phase: Phase, below: int) -> None:
     """Number and world, and below them what the shifts do, in as many lines in every column."""
     text = f"phase {phase.number}, world {phase.world}"
-    axes.set_title(text, loc="left", fontweight="bold", pad=4 + 8.5 * below)
+    axes.set_title(text, loc="left", fontweight="bold", pad=6 + 8.5 * below)
     said = wrapped(phase.words)
     axes.annotate(
         "\n".join([*said, *[""] * (below - len(said))]),

@@ -106,7 +106,7 @@ def test_rewards_are_in_units_of_the_first_game():
     games = [Paying(10.0, 2), Paying(3.0, 4)]
     seen = []
     stream = Stream(
-        SwitchCopies(games),
+        SwitchCopies(games, ("two", "four")),
         [Game(units=(100.0, 5.0))],
         Cyclic(period=1, phases=2, worlds=2),
         listener=seen.append,
@@ -119,7 +119,7 @@ def test_rewards_are_in_units_of_the_first_game():
 
 def test_an_action_that_a_game_lacks_is_its_first_and_the_spaces_hold_the_filling():
     games = [Paying(0.0, 2), Paying(0.0, 4)]
-    copies = SwitchCopies(games)
+    copies = SwitchCopies(games, ("two", "four"))
     assert copies.action_space == gymnasium.spaces.Discrete(4)
     assert copies.observation_space.low.tolist() == [1, 1, 0, 0]  # filled up with 0
     for action, asked in ((1, 1), (2, 0), (3, 0)):
@@ -139,6 +139,10 @@ def test_an_action_that_a_game_lacks_is_its_first_and_the_spaces_hold_the_fillin
         (lambda: MinAtarSwitch(games=("pong", "breakout")), "unknown MinAtar game 'pong'"),
         (lambda: ControlSwitch(games=("CartPole", "Pendulum")), "classic-control environment"),
         (
+            lambda: MinAtarSwitch(games=("asterix", "breakout", "asterix")).make(1),
+            "'asterix' is there 2 times",
+        ),
+        (
             lambda: Stream(CartPole().make(1), [Game()], Cyclic(period=8, phases=2, worlds=2)),
             "needs an environment of several games",
         ),
@@ -151,7 +155,9 @@ def test_an_action_that_a_game_lacks_is_its_first_and_the_spaces_hold_the_fillin
             "one for each of 3 games, not 1",
         ),
         (
-            lambda: SwitchCopies([CartPole().make(1), MinAtar(game="breakout").make(1)]),
+            lambda: SwitchCopies(
+                [CartPole().make(1), MinAtar(game="breakout").make(1)], ("CartPole", "breakout")
+            ),
             "differ in their first dimension alone",
         ),
         (
@@ -159,7 +165,8 @@ def test_an_action_that_a_game_lacks_is_its_first_and_the_spaces_hold_the_fillin
                 [
                     CartPole().make(1),
                     GymCopies(lambda: gymnasium.make("MountainCarContinuous-v0"), 1),
-                ]
+                ],
+                ("CartPole", "MountainCar"),
             ),
             "actions are numbered from 0",
         ),
