@@ -1,8 +1,9 @@
 """Streams: base environments, the shifts that change them, and the schedules that say when.
 
 Importing this package registers ``rlplastic/<Base>-<Kind>-v0`` with Gymnasium, for every base
-environment of the package's suites; the kind is the second part of the suite's name, as in
-``Control-Shifted``::
+environment of the package's suites, those that a suite makes when asked included: each of ALE's
+games. The kind is the second part of the suite's name, as in ``Control-Shifted``; where there is
+none, the id is ``rlplastic/<Base>-v0``::
 
     import gymnasium
     import rlplastic.envs
@@ -45,8 +46,8 @@ def make_shifted(
             `clip_reward`, `reward_scale`, `notify`.
     """
     loaded = load_suite(suite)
-    parts = {_parts_of(name): task for name, task in loaded.tasks.items()}
-    tracks = {track: task for (first, track), task in parts.items() if first == base}
+    found = loaded.select([f"{base}-*"])
+    tracks = {_parts_of(name)[1]: task for name, task in found.items()}
     if track not in tracks:
         raise unknown(f"track of {base}", track, tracks)
     if render_mode is not None:
@@ -79,9 +80,11 @@ def _parts_of(task: str) -> tuple[str, str]:
 
 def _register() -> None:
     for suite in suite_files():
-        for name in load_suite(suite).tasks:
+        loaded = load_suite(suite)
+        more = loaded.others.tasks() if loaded.others is not None else {}
+        for name in [*loaded.tasks, *more]:
             base, track = _parts_of(name)
-            env_id = f"rlplastic/{base}-{suite.partition('-')[2]}-v0"
+            env_id = f"rlplastic/{'-'.join(filter(None, (base, suite.partition('-')[2])))}-v0"
             if env_id not in gymnasium.registry:
                 gymnasium.register(
                     env_id,

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.error import NameNotFound
+
+from rlplastic.envs.atari import Atari
+from rlplastic.envs.tasks import PREFIX, find_subjects
 from rlplastic.errors import UsageError
 from rlplastic.metrics.study import Study
 from rlplastic.plan import Plan, Request, make_plan
@@ -69,6 +76,71 @@ def test_a_game_that_nobody_has_scored_has_no_scale_and_the_plan_says_so(tmp_pat
     write_plan(found, tmp_path)
     study = Study(read(tmp_path))
     assert not study.measurable("Pooyan-observation", "dqn")
+
+
+IDS = {env_id: spec for env_id, spec in gymnasium.registry.items() if env_id.startswith(PREFIX)}
+
+
+def test_every_game_of_ale_has_an_id() -> None:
+    games = {
+        spec.kwargs["base"] for spec in IDS.values() if spec.kwargs["suite"] == "Atari-Shifted"
+    }
+    names = {"".join(map(str.capitalize, game.split("_"))) for game in Atari.choices()}
+    assert games == names
+    assert len(names) > 100
+    assert {f"rlplastic/{name}-Shifted-v0" for name in names} <= IDS.keys()
+
+
+def test_an_id_has_a_base_and_a_kind_or_the_base_alone() -> None:
+    assert [
+        env_id for env_id in IDS if not re.fullmatch(r"rlplastic/\w+(-[\w.]+)?-v0", env_id)
+    ] == []
+    spirals = gymnasium.make("rlplastic/Spirals-v0", track="stationary", period=100)
+    assert spirals.reset(seed=0)[0].shape == spirals.observation_space.shape
+    assert "rlplastic/Spirals-v0" in {
+        subject.env_id for subject in find_subjects("rlplastic/Spirals-v0")
+    }
+
+
+def test_a_game_that_no_suite_states_is_made_by_its_id() -> None:
+    env = gymnasium.make("rlplastic/Pong-Shifted-v0", track="observation", period=8, phases=2)
+    stream = env.unwrapped.stream
+    assert [shift.name for shift in stream.shifts] == ["tiles"]
+    alone = Atari(game="pong").make(1)
+    shown, expected = env.reset(seed=3)[0], alone.reset([3])
+    for step in range(8):
+        np.testing.assert_array_equal(shown[-1], expected[0, -1])
+        assert (step, env.unwrapped.phase) == (step, 0)
+        shown, _, terminated, truncated, _ = env.step(step % 6)
+        expected = alone.step(np.array([step % 6])).observation
+        assert (terminated, truncated) == (False, step == 7)
+    first = env.reset()[0]
+    assert env.unwrapped.world == 1
+    blank = alone.reset(stream._derived_seeds(1))
+    assert not np.array_equal(first[-1], blank[0, -1])
+    np.testing.assert_array_equal(np.sort(first[-1], axis=None), np.sort(blank[0, -1], axis=None))
+
+
+@pytest.mark.parametrize(
+    ("env_id", "keywords", "error", "words"),
+    [
+        ("rlplastic/Pung-Shifted-v0", {}, NameNotFound, "Did you mean: `Pong-Shifted`"),
+        ("rlplastic/MsPackman-Shifted-v0", {}, NameNotFound, "`MsPacman-Shifted`"),
+        (
+            "rlplastic/Pong-Shifted-v0",
+            {"track": "reward"},
+            UsageError,
+            "unknown track of Pong 'reward'",
+        ),
+        ("rlplastic/Pong-Shifted-v0", {"track": "observations"}, UsageError, "mean 'observation'"),
+    ],
+)
+def test_an_unknown_id_or_track_is_refused_with_the_nearest(env_id, keywords, error, words) -> None:
+    with pytest.raises(error, match=words):
+        gymnasium.make(env_id, **keywords)
+    if error is NameNotFound:
+        with pytest.raises(UsageError, match=f"Did you mean 'rlplastic/{words.split('`')[1]}-v0'"):
+            find_subjects(env_id)
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,27 @@ import rlplastic.envs
 from rlplastic import registry
 from rlplastic.envs.check import examine
 from rlplastic.envs.tasks import PREFIX, Subject, find_subjects, subject_of
-from rlplastic.suite import suite_files
+from rlplastic.suite import load_suite, suite_files
 
 SCREEN = running.DATA / "screen.py"  # images at a fraction of what a game costs
 GAME = "Atari-Shifted/Gopher-observation"  # examined completely; of other games what is theirs
 OWN = ("spaces", "base", "worlds")
 assert rlplastic.envs.__doc__  # which registers them
-IDS = [env for env in gymnasium.registry if env.startswith(PREFIX)]
+ALL = "RLPLASTIC_ALL_GAMES" in os.environ  # `make games`
+STATED = {
+    (suite, name.partition("-")[0]) for suite in suite_files() for name in load_suite(suite).tasks
+}
+
+
+def looked_at(env_id: str) -> bool:
+    """An id of ours; of the games that a suite makes when asked, only with `make games`."""
+    if not env_id.startswith(PREFIX):
+        return False
+    keywords = gymnasium.registry[env_id].kwargs
+    return ALL or (keywords["suite"], keywords["base"]) in STATED
+
+
+IDS = [env_id for env_id in gymnasium.registry if looked_at(env_id)]
 
 
 def subjects() -> list[Subject]:
@@ -33,9 +47,6 @@ def subjects() -> list[Subject]:
             subject_of("shift", name) for name in registry.entries("shift") if name not in used
         ]
     return [*found.values(), *alone]
-
-
-ALL = "RLPLASTIC_ALL_GAMES" in os.environ  # `make games`
 
 
 def costly(subject: Subject) -> bool:
