@@ -13,6 +13,7 @@ none, the id is ``rlplastic/<Base>-v0``::
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import gymnasium
@@ -21,6 +22,8 @@ from rlplastic import options
 from rlplastic.envs.scalar import ShiftedEnv, SingleCopy
 from rlplastic.errors import UsageError, unknown
 from rlplastic.suite import full_schedule, load_suite, suite_files
+
+PARTS = ("env", "shifts", "schedule")  # of a `ShiftedEnv`, which a suite fixes
 
 
 def make_shifted(
@@ -49,7 +52,12 @@ def make_shifted(
     found = loaded.select([f"{base}-*"])
     tracks = {_parts_of(name)[1]: task for name, task in found.items()}
     if track not in tracks:
-        raise unknown(f"track of {base}", track, tracks)
+        raise unknown(f"track of {base}", str(track), tracks)
+    known = {name for name in inspect.signature(ShiftedEnv).parameters if name not in PARTS}
+    for keyword in keywords:
+        if keyword not in known:
+            own = inspect.signature(make_shifted).parameters.keys() - {"keywords"}
+            raise unknown("option", keyword, known | own)
     if render_mode is not None:
         raise UsageError(f"render_mode {render_mode!r}: streams are not rendered; only None")
     task, budget = tracks[track], loaded.budgets["small"]

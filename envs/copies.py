@@ -17,6 +17,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from rlplastic.errors import UsageError
+
 Array = NDArray[Any]
 
 
@@ -95,6 +97,8 @@ class GymCopies(Copies):
         *,
         spread: Sequence[float] | None = None,
     ) -> None:
+        if num_copies < 1:
+            raise UsageError(f"{num_copies} copies of an environment; valid: 1 or more")
         self.envs = [make() for _ in range(num_copies)]
         self.num_copies = num_copies
         self.observation_space = self.envs[0].observation_space

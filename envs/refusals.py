@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from gymnasium import spaces
@@ -12,9 +12,41 @@ from gymnasium import spaces
 from rlplastic.envs.copies import Array
 from rlplastic.envs.schedules import Ramped, Schedule, worlds_of
 from rlplastic.envs.shifts import Shift
-from rlplastic.errors import UsageError
+from rlplastic.errors import UsageError, unknown
+from rlplastic.suite import Boundary
 
 _FAR = 1e3  # stands for infinity where a shift is tried
+
+
+def refuse_arguments(
+    seed: int, boundary: str, reward_scale: float, copy: int, number: int, ticks: int
+) -> None:
+    """Refuse what a stream cannot be given, whatever its parts are.
+
+    Args:
+        seed: 0 or more.
+        boundary: One of `Boundary`.
+        reward_scale: Above 0 and finite.
+        copy: The first of the copies that are stepped here.
+        number: How many are stepped here.
+        ticks: How many there are in all.
+
+    Raises:
+        UsageError: one of them is not what it must be.
+    """
+    _whole("seed", seed, 0)
+    _whole("copies", ticks, max(1, number))
+    _whole("copy", copy, 0, ticks - number)
+    if boundary not in get_args(Boundary):
+        raise unknown("boundary", str(boundary), get_args(Boundary))
+    if not isinstance(reward_scale, int | float | np.number) or not 0 < reward_scale < np.inf:
+        raise UsageError(f"reward_scale = {reward_scale!r}; valid: a finite number above 0")
+
+
+def _whole(name: str, value: Any, least: int, most: float = np.inf) -> None:
+    if not isinstance(value, int | np.integer) or not least <= value <= most:
+        valid = f"{least} or more" if most == np.inf else f"{least} to {most}"
+        raise UsageError(f"{name} = {value!r}; valid: a whole number, {valid}")
 
 
 def refuse_impossible(schedule: Schedule, ticks: int) -> None:

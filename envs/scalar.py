@@ -11,7 +11,8 @@ import numpy as np
 from rlplastic.envs.copies import Array, Copies, GymCopies
 from rlplastic.envs.schedules import Drawn, Schedule
 from rlplastic.envs.shifts import Shift
-from rlplastic.envs.stream import Boundary, Stream
+from rlplastic.envs.stream import Stream
+from rlplastic.suite import Boundary
 
 
 class SingleCopy(gymnasium.Env[Array, Any]):

@@ -109,6 +109,11 @@ class Physics(Shift):
         for name in self.parameters:
             if name not in known[0].attributes:
                 raise unknown("parameter of shift 'physics'", name, known[0].attributes)
+        if len(set(self.parameters)) < len(self.parameters):
+            raise UsageError(
+                f"shift 'physics': parameters = {list(self.parameters)}: each can have one factor; "
+                f"valid: {', '.join(known[0].attributes)}, each once"
+            )
         self.__dict__["_constants"] = known[0]
 
     @property

@@ -132,6 +132,8 @@ class Values(Shift):
 
     def check(self) -> None:
         """One new value for each increment, and at least one that differs."""
+        if len(set(self.increments)) < len(self.increments):
+            raise self.refuse(f"increments that differ, not {list(self.increments)}")
         if len(self.increments) != len(self.to) or list(self.increments) == list(self.to):
             raise self.refuse(
                 f"as many new values as increments, not all equal (increments = "

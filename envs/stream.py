@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
@@ -25,13 +25,18 @@ from rlplastic.envs.chain import Chain
 from rlplastic.envs.copies import Array, Copies, Transition
 from rlplastic.envs.episodes import Accounts, Episode
 from rlplastic.envs.notice import Notice
-from rlplastic.envs.refusals import refuse_boundary, refuse_impossible, refuse_misfit
+from rlplastic.envs.refusals import (
+    refuse_arguments,
+    refuse_boundary,
+    refuse_impossible,
+    refuse_misfit,
+)
 from rlplastic.envs.schedules import Drawn, Listed, Ramped, Schedule, bound, worlds_of
 from rlplastic.envs.shifts import Shift
 from rlplastic.envs.stack import Stack
 from rlplastic.errors import Diverged, UsageError
+from rlplastic.suite import Boundary
 
-Boundary = Literal["truncate", "episode", "step"]
 _EVALUATION = 0x4556414C  # keeps evaluation apart from training
 _RESETS = 0x5245534554  # keeps the seeds of resets apart from the draws of contents
 
@@ -59,9 +64,9 @@ class Stream(VecEnv):
         listener: Called with each finished `Episode`.
 
     Raises:
-        UsageError: a shift that does not fit the base or has too few worlds for the schedule, a
-            phase that is not a whole number of steps, a ramp that cannot be, a space that `notify`
-            does not fit.
+        UsageError: a boundary, seed, scale or copy that cannot be, a shift that does not fit the
+            base or has too few worlds for the schedule, a phase that is not a whole number of
+            steps, a ramp that cannot be, a space or a world that `notify` does not fit.
     """
 
     def __init__(
@@ -80,6 +85,8 @@ class Stream(VecEnv):
         reset_key: tuple[int, ...] = (),
         listener: Callable[[Episode], None] | None = None,
     ) -> None:
+        self.ticks = base.num_copies if ticks is None else ticks
+        refuse_arguments(seed, boundary, reward_scale, first_copy, base.num_copies, self.ticks)
         self.base = base
         self.schedule = bound(schedule, seed)
         self._ramped = self.schedule if isinstance(self.schedule, Ramped) else None
@@ -87,7 +94,6 @@ class Stream(VecEnv):
         self.boundary = boundary
         self.clip_reward = clip_reward
         self.reward_scale = reward_scale
-        self.ticks = base.num_copies if ticks is None else ticks
         self.first_copy = first_copy
         base.share(first_copy, self.ticks)
         self.reset_key = reset_key or (seed,)
@@ -106,7 +112,10 @@ class Stream(VecEnv):
         space = self._stack.space(space)
         self.notice: Notice | None = None
         if notify:
-            self.notice = Notice(space, worlds_of(self.schedule) if notify is True else notify)
+            worlds = worlds_of(self.schedule)
+            if notify is not True and not set(worlds) <= set(notify):
+                raise UsageError(f"notify = {list(notify)}; valid: all of the worlds {worlds}")
+            self.notice = Notice(space, worlds if notify is True else notify)
             space = self.notice.space
         super().__init__(base.num_copies, space, base.action_space)
         self._accounts = Accounts(base.num_copies)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -48,6 +48,8 @@ def make(config: type[Any], values: Mapping[str, Any], where: str) -> Any:
     for key, value in values.items():
         if isinstance(value, float | str) and _infinite(value):
             raise UsageError(f"{where}: {key} = {value!r}: not a finite number")
+        if isinstance(value, list | tuple) and any(map(_infinite, _floats(value))):
+            raise UsageError(f"{where}: {key} = {value!r}: not all of them are finite numbers")
     try:
         return _adapter(config).validate_python(dict(values))  # type: ignore[arg-type]
     except ValidationError as error:
@@ -72,6 +74,15 @@ def _reason(error: ValidationError) -> str:
     if first["type"] == "sequence_str":
         message = "write a list, as [64,64]"
     return f"{key} = {first['input']!r}: {message}"
+
+
+def _floats(values: Iterable[Any]) -> Iterator[float]:
+    """The floats of a list, and of the lists in it."""
+    for value in values:
+        if isinstance(value, float):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _floats(value)
 
 
 def _infinite(value: float | str) -> bool:

@@ -105,6 +105,7 @@ def test_worlds_do_not_depend_on_the_way_to_them():
     [
         (lambda: stream_of(Cue(), Physics()), "classic control or MuJoCo, or LunarLander"),
         (lambda: stream_of(CartPole(), Physics(parameters=["mass"])), "pole_mass"),
+        (lambda: stream_of(CartPole(), Physics(parameters=["force"] * 2)), "each once"),
         (lambda: stream_of(CartPole(), Wind()), "'wind' needs LunarLander"),
         (lambda: stream_of(CartPole(), Friction()), "'friction' needs an environment of MuJoCo"),
     ],

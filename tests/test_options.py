@@ -46,6 +46,8 @@ def test_text_becomes_the_declared_types() -> None:
         ({"size": 1, "rate": math.nan}, "rate = nan: not a finite number"),
         ({"size": 1, "rate": "-inf"}, "rate = '-inf': not a finite number"),
         ({"size": 1, "rate": "1e999"}, "not a finite number"),
+        ({"size": 1, "widths": [0.5, math.inf]}, "widths = [0.5, inf]: not all of them are finite"),
+        ({"size": 1, "widths": [[math.nan]]}, "widths = [[nan]]: not all of them are finite"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_place_key_and_value(

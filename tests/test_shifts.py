@@ -20,7 +20,7 @@ from rlplastic.envs.shifts import Shift
 from rlplastic.envs.shifts_action import ActionInversion, ActionPermutation, DeadAction, Sticky
 from rlplastic.envs.shifts_images import Blur, Brightness, Channels, Occlusion, Pixels, Rotations
 from rlplastic.envs.shifts_observation import Permutation, Scale
-from rlplastic.envs.shifts_reward import RewardDelay, RewardNoise, RewardOffset, Sparse
+from rlplastic.envs.shifts_reward import RewardDelay, RewardNoise, RewardOffset, Sparse, Values
 from rlplastic.envs.shifts_sensor import Delay, Dropout, Noise
 from rlplastic.envs.stream import Stream
 from rlplastic.errors import UsageError
@@ -639,6 +639,7 @@ def test_dead_actions_do_what_stands_for_nothing():
         (Noise(sigma=1e-4), Tape(shows=FRAMES), "0.0001 moves none"),
         (Delay(), Tape(shows=Discrete(5)), "arrays of numbers"),
         (Sparse(every=1), Tape(), "every = 0 or at least 2"),
+        (Values(increments=(1.0, 1.0), to=(2.0, 3.0)), Tape(), "increments that differ"),
         (ActionPermutation(), Tape(takes=Box(-1, 1, (2,))), "at least two discrete actions"),
         (ActionInversion(), Tape(), "continuous actions with bounds"),
         (ActionInversion(), Tape(takes=Box(-np.inf, np.inf, (2,))), "actions with bounds"),

@@ -198,6 +198,8 @@ def test_ids_work_with_the_module_named_in_the_id():
     assert rlplastic.envs.__doc__
     with pytest.raises(UsageError, match="unknown track of Cue 'rewards'. Did you mean 'reward'"):
         gymnasium.make("rlplastic/Cue-Shifted-v0", track="rewards")
+    with pytest.raises(UsageError, match="unknown option 'boundry'. Did you mean 'boundary'"):
+        gymnasium.make("rlplastic/Cue-Shifted-v0", boundry="step")
 
 
 def test_the_frozen_environment_of_a_world_shows_that_world_for_ever():
@@ -458,6 +460,15 @@ def test_a_shift_is_tried_before_anything_is_trained(method, change, words):
 # What cannot be
 
 
+def plain(**keywords):
+    return Stream(Counter(), [Offset()], Periodic(period=4, phases=2), **keywords)
+
+
+def one_of(**keywords):
+    periodic = Periodic(period=4, phases=2)
+    return ShiftedEnv(SingleCopy(CartPole().make(1)), [Offset()], periodic, **keywords)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -482,6 +493,20 @@ def test_a_shift_is_tried_before_anything_is_trained(method, change, words):
         (lambda: Cyclic(period=4, phases=2, worlds=2, first=1), "fewer than two"),
         (lambda: Stream(Counter(), [Offset()], Listed(period=4, worlds=(0, 1, 1))), "must differ"),
         (lambda: Stream(Counter(), [], Periodic(period=4, phases=2)).begin(2), "phases 0 to 1"),
+        (lambda: plain(boundary="trunc"), "'trunc'. Did you mean 'truncate'"),
+        (lambda: plain(seed=-1), "seed = -1; valid: a whole number, 0 or more"),
+        (lambda: plain(seed=0.5), "seed = 0.5; valid"),
+        (lambda: plain(reward_scale=0.0), "reward_scale = 0.0; valid: a finite number above 0"),
+        (lambda: plain(reward_scale=float("nan")), "reward_scale = nan; valid"),
+        (lambda: plain(reward_scale=float("inf")), "reward_scale = inf; valid"),
+        (lambda: plain(notify=[0, 5]), r"notify = \[0, 5\]; valid: all of the worlds \[0, 1\]"),
+        (lambda: GymCopies(CartPole, 0), "0 copies of an environment; valid: 1 or more"),
+        (lambda: one_of(copies=0), "copies = 0; valid: a whole number, 1 or more"),
+        (lambda: one_of(copies=1.5), "copies = 1.5; valid: a whole number"),
+        (lambda: one_of(copies="2"), "copies = .2.; valid: a whole number"),
+        (lambda: plain(reward_scale="a"), "reward_scale = 'a'; valid"),
+        (lambda: one_of(copies=2, copy=2), "copy = 2; valid: a whole number, 0 to 1"),
+        (lambda: one_of(copies=2, copy=-1), "copy = -1; valid: a whole number, 0 to 1"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_would(make, words):
