@@ -155,7 +155,8 @@ def context_of_workers() -> BaseContext:
     ours = [name for name in sys.modules if name.startswith("rlplastic.")]
     context = multiprocessing.get_context("forkserver")
     # Torch imports its compiler with the first optimizer: 1.5 s that every cell would spend.
-    context.set_forkserver_preload(["rlplastic.runner", "torch._dynamo", *sorted(ours)])
+    first = ("rlplastic.tied", "rlplastic.runner", "torch._dynamo")
+    context.set_forkserver_preload([*first, *sorted(ours)])
     return context
 
 

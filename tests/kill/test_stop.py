@@ -200,6 +200,25 @@ def test_ctrl_c_while_everything_is_still_being_imported(
     gone(process.pid)
 
 
+def test_a_fork_server_that_is_importing_ends_with_its_killed_parent(
+    tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import pathlib, sys, time\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch':\n"
+        f"            pathlib.Path({str(tmp_path / 'importing')!r}).touch()\n"
+        "            time.sleep(600)\n"
+        "if any('forkserver' in word for word in sys.orig_argv): sys.meta_path.insert(0, Slow())\n"
+    )
+    path = f"{running.ROOT}:{tmp_path}"
+    process = start(bench(tmp_path / "results", "endless"), PYTHONPATH=path)
+    running.until((tmp_path / "importing").exists, "the fork server imports torch")
+    process.kill()
+    gone(process.pid)
+
+
 def test_a_second_signal_does_not_wait_for_a_process_that_hangs(
     tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
