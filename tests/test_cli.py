@@ -30,7 +30,7 @@ FLAGS = {
     "--device --probes --out --set --plugin --json --help",
     "ls": "--plugin --help",
     "status": "--help",
-    "report": "--output --figures --tables --help",
+    "report": "--figures --from-csv --output --parquet --shifts --tables --help",
     "power": "--max --help",
     "compare": "--help",
     "watch": "--every --help",
@@ -514,8 +514,14 @@ def test_each_figure_can_be_written_as_a_file_that_needs_no_page(
     }
     files = sorted((tmp_path / "figures").iterdir())
     page = (results / "report.html").read_text(encoding="utf-8")
-    assert len(files) == page.count("<figure>") > 3
-    for file in files:
+    drawn = [file for file in files if file.suffix == ".svg"]
+    assert len(drawn) == page.count("<figure>") > 3
+    starts = {".svg": b"<", ".pdf": b"%PDF-", ".png": b"\x89PNG"}
+    assert {(file.stem, file.suffix) for file in files} == {
+        (file.stem, suffix) for file in drawn for suffix in starts
+    }
+    assert all(file.read_bytes().startswith(starts[file.suffix]) for file in files)
+    for file in drawn:
         root = ElementTree.fromstring(file.read_bytes())  # noqa: S314 (written just now by us)
         assert root.tag == "{http://www.w3.org/2000/svg}svg", file
         text = file.read_text(encoding="utf-8")

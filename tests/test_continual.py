@@ -231,7 +231,8 @@ def test_a_metric_that_does_not_exist_is_refused(tmp_path):
 
 def test_a_lander_without_box2d_is_refused_with_the_line_that_installs_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "Box2D", None)
-    monkeypatch.delitem(sys.modules, "gymnasium.envs.box2d.lunar_lander", raising=False)
+    for name in ("gymnasium.envs.box2d.lunar_lander", "rlplastic.envs.lander"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(UsageError, match=r"pip install 'rlplastic\[box2d\]'"):
         ContinualControl(game="LunarLander").make(1)
     assert registry.find("environment", "ContinualControl").summary
