@@ -62,10 +62,8 @@ def mix_experts(policy: Any, experts: int) -> None:
         modules = list(container.children())
         inner = nn.Sequential(*modules[weights : place + 1])
         rest = [*modules[:weights], MixtureOfExperts(inner, experts), *modules[place + 1 :]]
-        for name in [name for name, _ in container.named_children()]:
-            delattr(container, name)
-        for number, module in enumerate(rest):
-            container.add_module(str(number), module)
+        del container[:]
+        container.extend(rest)
     with torch.no_grad():
         for reader in _outputs(policy):
             reader.weight.mul_(math.sqrt(experts))

@@ -126,3 +126,39 @@ class LearntRational(Rational, Replaced):
 
 class Leaky(nn.LeakyReLU, Replaced):
     """A leaky ReLU in place of the agent's own."""
+
+
+class SteepLeakyReLU(nn.LeakyReLU):
+    """With slope 0.1 below zero, as TRAC and C-CHAIN have it; torch's own is 0.01."""
+
+    def __init__(self) -> None:
+        super().__init__(0.1)
+
+
+class ConcatenatedReLU(nn.Module):
+    """[relu(x), relu(-x)] along the units (arXiv 1603.05201)."""
+
+    expansion = 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, units, ...]`` to ``[batch, 2 units, ...]``."""
+        return torch.cat([torch.relu(x), torch.relu(-x)], dim=1)
+
+
+class FourierFeatures(nn.Module):
+    """[sin(x), cos(x)] along the units (arXiv 2410.20634)."""
+
+    expansion = 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, units, ...]`` to ``[batch, 2 units, ...]``."""
+        return torch.cat([torch.sin(x), torch.cos(x)], dim=1)
+
+
+class UnitNorm(nn.Module):
+    """φ / (‖φ‖₂ + 1e-8), each sample of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, units]`` to the same."""
+        length: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        return x / (length + 1e-8)

@@ -12,19 +12,18 @@ from torch import Tensor, nn
 
 from rlplastic.agents.adam import LeanAdam
 from rlplastic.agents.duelling import paths_to_outputs, split
-from rlplastic.agents.modules import Replaced, ResidualBlock, SeededDropout
+from rlplastic.agents.modules import (
+    Replaced,
+    ResidualBlock,
+    SeededDropout,
+    SteepLeakyReLU,
+    UnitNorm,
+)
 from rlplastic.agents.sgd import LeanSGD
 from rlplastic.errors import UsageError
 from rlplastic.interventions import SCOPES
 
 Activation = Literal["relu", "tanh", "leaky_relu", "leaky_relu_0.1"]
-
-
-class SteepLeakyReLU(nn.LeakyReLU):
-    """With slope 0.1 below zero, as TRAC and C-CHAIN have it; torch's own is 0.01."""
-
-    def __init__(self) -> None:
-        super().__init__(0.1)
 
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -188,35 +187,6 @@ def is_activation(module: nn.Module) -> bool:
     return not isinstance(module, (*shapes, nn.Linear, nn.Conv2d, ResidualBlock))
 
 
-class ConcatenatedReLU(nn.Module):
-    """[relu(x), relu(-x)] along the units (arXiv 1603.05201)."""
-
-    expansion = 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[batch, units, ...]`` to ``[batch, 2 units, ...]``."""
-        return torch.cat([torch.relu(x), torch.relu(-x)], dim=1)
-
-
-class FourierFeatures(nn.Module):
-    """[sin(x), cos(x)] along the units (arXiv 2410.20634)."""
-
-    expansion = 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[batch, units, ...]`` to ``[batch, 2 units, ...]``."""
-        return torch.cat([torch.sin(x), torch.cos(x)], dim=1)
-
-
-class UnitNorm(nn.Module):
-    """φ / (‖φ‖₂ + 1e-8), each sample of its own."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[batch, units]`` to the same."""
-        length: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-        return x / (length + 1e-8)
-
-
 def paths_of(policy: Any) -> list[tuple[nn.Module, ...]]:
     """Extractor and hidden layers below each output, for every network of a policy."""
     if hasattr(policy, "paths"):
@@ -263,17 +233,6 @@ def auxiliary(network: nn.Module) -> list[nn.Module]:
     return [] if found is None else [found]
 
 
-def normalise_features(policy: nn.Module) -> None:
-    """Put a `UnitNorm` behind the last hidden activation of every network that ends in an output.
-
-    Raises:
-        UsageError: a network without hidden layers.
-    """
-    for container, _, place in last_hidden(policy):
-        if not any(isinstance(module, UnitNorm) for module in container.children()):
-            container.insert(place + 1, UnitNorm())
-
-
 def hidden_places(policy: nn.Module) -> list[tuple[nn.Sequential, int, int]]:
     """Each container with the places of a layer of weights and of its activation in it.
 
@@ -295,52 +254,9 @@ def hidden_places(policy: nn.Module) -> list[tuple[nn.Sequential, int, int]]:
     return found
 
 
-def norm_for(layer: nn.Module) -> nn.Module:
-    """A layer norm for what a linear layer or convolution computes."""
-    if isinstance(layer, nn.Conv2d):
-        return nn.GroupNorm(1, layer.out_channels)
-    return nn.LayerNorm(layer.out_features)
-
-
-def add_norms(policy: nn.Module) -> None:
-    """Put a layer norm before every hidden activation that has none, in place."""
-    for container, weights, place in reversed(hidden_places(policy)):
-        if not any(isinstance(container[between], NORMS) for between in range(weights, place)):
-            container.insert(weights + 1, norm_for(container[weights]))
-
-
 def is_replaced(activation: nn.Module) -> bool:
     """True if an intervention has put it in place of the agent's own."""
     return isinstance(activation, Replaced) or getattr(activation, "expansion", 1) != 1
-
-
-def double_activations(policy: nn.Module, activation: type[nn.Module]) -> None:
-    """Halve the units of every hidden layer, and give it an activation of two outputs a unit.
-
-    The units that stay keep their initial weights, so nothing is drawn, and the layers above keep
-    their shape.
-
-    Raises:
-        UsageError: a hidden layer with an odd number of units, or whose activation has two outputs
-            already.
-    """
-    for container, weights, place in hidden_places(policy):
-        layer = container[weights]
-        units, odd = divmod(len(layer.weight), 2)  # type: ignore[arg-type]
-        if odd:
-            raise UsageError(
-                f"a hidden layer of {2 * units + 1} units cannot be halved; "
-                f"nearest valid: {2 * units}"
-            )
-        if is_replaced(container[place]):
-            raise UsageError("two interventions each replace the activations; choose one")
-        for name, parameter in layer.named_parameters():
-            setattr(layer, name, nn.Parameter(parameter.detach()[:units].clone()))
-        setattr(layer, "out_channels" if isinstance(layer, nn.Conv2d) else "out_features", units)
-        for between in range(weights + 1, place):
-            if isinstance(container[between], NORMS):
-                container[between] = norm_for(layer)
-        container[place] = activation()
 
 
 def target_copy(policy: Any, module: nn.Module) -> nn.Module | None:

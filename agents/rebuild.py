@@ -9,8 +9,14 @@ from torch import nn
 
 from rlplastic.agents.duelling import output_of
 from rlplastic.agents.mixture import refuse_mixture
-from rlplastic.agents.modules import ResidualBlock, SeededDropout, SpectralLinear
+from rlplastic.agents.modules import (
+    ResidualBlock,
+    SeededDropout,
+    SpectralLinear,
+    UnitNorm,
+)
 from rlplastic.agents.networks import (
+    NORMS,
     auxiliary,
     hidden_places,
     is_replaced,
@@ -60,6 +66,7 @@ def add_residuals(policy: Any) -> None:
     """
     refuse_mixture(policy)
     for *_, container in paths_of(policy):
+        assert isinstance(container, nn.Sequential)
         modules = list(container.children())
         count = sum(type(module) is nn.ReLU for module in modules)
         layers, activations = modules[: 2 * count : 2], modules[1 : 2 * count : 2]
@@ -74,10 +81,8 @@ def add_residuals(policy: Any) -> None:
         norm = nn.LayerNorm(layers[-1].out_features)
         output = modules[2 * count :]
         made = [layers[0], *(ResidualBlock(up, down) for up, down in blocks), norm, *output]  # type: ignore[arg-type]
-        for name in [name for name, _ in container.named_children()]:
-            delattr(container, name)
-        for number, module in enumerate(made):
-            container.add_module(str(number), module)
+        del container[:]
+        container.extend(made)
 
 
 def add_auxiliary(policy: Any, outputs: int, initialise: Callable[[nn.Linear], None]) -> None:
@@ -95,3 +100,57 @@ def add_auxiliary(policy: Any, outputs: int, initialise: Callable[[nn.Linear], N
             device="cpu"
         )
         initialise(network.auxiliary)
+
+
+def normalise_features(policy: nn.Module) -> None:
+    """Put a `UnitNorm` behind the last hidden activation of every network that ends in an output.
+
+    Raises:
+        UsageError: a network without hidden layers.
+    """
+    for container, _, place in last_hidden(policy):
+        if not any(isinstance(module, UnitNorm) for module in container.children()):
+            container.insert(place + 1, UnitNorm())
+
+
+def norm_for(layer: nn.Module) -> nn.Module:
+    """A layer norm for what a linear layer or convolution computes."""
+    if isinstance(layer, nn.Conv2d):
+        return nn.GroupNorm(1, layer.out_channels)
+    return nn.LayerNorm(layer.out_features)
+
+
+def add_norms(policy: nn.Module) -> None:
+    """Put a layer norm before every hidden activation that has none, in place."""
+    for container, weights, place in reversed(hidden_places(policy)):
+        if not any(isinstance(container[between], NORMS) for between in range(weights, place)):
+            container.insert(weights + 1, norm_for(container[weights]))
+
+
+def double_activations(policy: nn.Module, activation: type[nn.Module]) -> None:
+    """Halve the units of every hidden layer, and give it an activation of two outputs a unit.
+
+    The units that stay keep their initial weights, so nothing is drawn, and the layers above keep
+    their shape.
+
+    Raises:
+        UsageError: a hidden layer with an odd number of units, or whose activation has two outputs
+            already.
+    """
+    for container, weights, place in hidden_places(policy):
+        layer = container[weights]
+        units, odd = divmod(len(layer.weight), 2)  # type: ignore[arg-type]
+        if odd:
+            raise UsageError(
+                f"a hidden layer of {2 * units + 1} units cannot be halved; "
+                f"nearest valid: {2 * units}"
+            )
+        if is_replaced(container[place]):
+            raise UsageError("two interventions each replace the activations; choose one")
+        for name, parameter in layer.named_parameters():
+            setattr(layer, name, nn.Parameter(parameter.detach()[:units].clone()))
+        setattr(layer, "out_channels" if isinstance(layer, nn.Conv2d) else "out_features", units)
+        for between in range(weights + 1, place):
+            if isinstance(container[between], NORMS):
+                container[between] = norm_for(layer)
+        container[place] = activation()

@@ -28,7 +28,8 @@ from rlplastic import options, pool, registry
 from rlplastic.aggregate import estimate
 from rlplastic.benchmarks.pages import made_by, write
 from rlplastic.cell import Cell
-from rlplastic.plan import Request, make_plan
+from rlplastic.plan import make_plan
+from rlplastic.request import Request
 
 MARGIN = 0.05  # of the area
 

@@ -34,10 +34,12 @@ from rlplastic.metrics.curve import Curve, return_curve
 from rlplastic.metrics.recovery import time_to
 from rlplastic.metrics.study import Study
 from rlplastic.options import build
-from rlplastic.plan import Plan, Request, make_plan
+from rlplastic.plan import Plan, make_plan
 from rlplastic.planfile import write_plan
 from rlplastic.reading import read
-from rlplastic.suite import Task, load_suite, stream_digest, suite_files
+from rlplastic.request import Request
+from rlplastic.suite import Task
+from rlplastic.suitefile import load_suite, stream_digest, suite_files
 
 SEEDS = (1000, 1001, 1002, 1003, 1004)
 MARK = "# --- measured by `python -m rlplastic.benchmarks.pilot`; the rest is rewritten by it ---\n"

@@ -54,7 +54,8 @@ from rlplastic.benchmarks.speed_run import (
     measure,
 )
 from rlplastic.cell import Cell
-from rlplastic.plan import Request, make_plan
+from rlplastic.plan import make_plan
+from rlplastic.request import Request
 
 CONTROL, ATARI = "Control-Shifted/CartPole-stationary", "Atari-Shifted/Breakout-stationary"
 MINATAR = "MinAtar-Shifted/MinAtarBreakout-stationary"

@@ -21,7 +21,8 @@ import gymnasium
 from rlplastic import options
 from rlplastic.envs.scalar import ShiftedEnv, SingleCopy
 from rlplastic.errors import UsageError, unknown
-from rlplastic.suite import full_schedule, load_suite, suite_files
+from rlplastic.suite import full_schedule
+from rlplastic.suitefile import load_suite, suite_files
 
 PARTS = ("env", "shifts", "schedule")  # of a `ShiftedEnv`, which a suite fixes
 

@@ -16,8 +16,10 @@ from rlplastic.envs.shifts import Shift
 from rlplastic.envs.stream import Stream
 from rlplastic.errors import UsageError, unknown
 from rlplastic.options import build
-from rlplastic.plan import split, stream_spec
-from rlplastic.suite import full_schedule, load_suite
+from rlplastic.plan import stream_spec
+from rlplastic.request import split
+from rlplastic.suite import full_schedule
+from rlplastic.suitefile import load_suite
 
 # where a shift of one's own is tried: these, every other environment with defaults, then games
 TRIED: tuple[Mapping[str, Any], ...] = (

@@ -25,8 +25,9 @@ from rlplastic.cell import Cell
 from rlplastic.doctor import existing
 from rlplastic.errors import UsageError
 from rlplastic.listing import table
-from rlplastic.plan import Plan, Request, make_plan
+from rlplastic.plan import Plan, make_plan
 from rlplastic.planfile import check_folder, write_plan
+from rlplastic.request import Request
 from rlplastic.status import ORDER, reason_of
 
 if TYPE_CHECKING:

@@ -209,8 +209,8 @@ def bench(
     rlplastic bench --env Control-Shifted --agent dqn,ppo --reg sam
     """  # noqa: D301 (\b is a backspace, after which the lines are kept as they are)
     from rlplastic import bench as work
-    from rlplastic.plan import Request
     from rlplastic.pool import Limits
+    from rlplastic.request import Request
 
     add_plugins(plugin)
     use_data(data_dir)
@@ -268,7 +268,7 @@ def run(
     rlplastic run --env Toy-Shifted/Cue-reward --reg sam --seed 3 --json
     """  # noqa: D301
     from rlplastic import bench as work
-    from rlplastic.plan import Request
+    from rlplastic.request import Request
 
     add_plugins(plugin)
     use_data(data_dir)

@@ -19,7 +19,7 @@ def words_of(values: list[str] | None, option: str) -> list[str]:
 def env_of(text: str) -> str:
     """The suite or pattern that is given; without one, what there is."""
     if not text:
-        from rlplastic.suite import suite_files
+        from rlplastic.suitefile import suite_files
 
         raise UsageError(
             f"--env is needed: a suite, or suite/task.\nValid: {', '.join(suite_files())}"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import rlplastic
 from rlplastic import pool, provenance, registry, store
-from rlplastic.suite import load_suite, suite_files
+from rlplastic.suitefile import load_suite, suite_files
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from rlplastic import registry
 from rlplastic.errors import unknown
 from rlplastic.registry import Entry, Field
-from rlplastic.suite import Suite, load_suite, suite_files
+from rlplastic.suite import Suite
+from rlplastic.suitefile import load_suite, suite_files
 
 KINDS = {
     "agents": "agent",

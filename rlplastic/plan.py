@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
@@ -12,38 +11,15 @@ from rlplastic import options, registry
 from rlplastic.cell import Cell
 from rlplastic.errors import UsageError, unknown
 from rlplastic.fit import notes, refuse_misfit
-from rlplastic.suite import Budget, Suite, Task, full_schedule, load_suite, preset
+from rlplastic.request import Request, agents_of, arms_of, settings_of, split
+from rlplastic.suite import Budget, Suite, Task, full_schedule
+from rlplastic.suitefile import load_suite, preset
 
 # Measured on cells of Control and MinAtar: probes and logs, which no phase has more of, however
 # long it is; a random agent has neither. How long episodes get is anybody's guess.
 BYTES_PER_PHASE = 76_000
 BYTES_PER_RANDOM_PHASE = 18_000
 BYTES_PER_EPISODE = 131
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What the user asked for, as written.
-
-    Attributes:
-        agents: Names of agents; empty: the suite's.
-        regs: Interventions, as ``sam:rho=0.1``; empty: the suite's.
-        env: Suite, or suite/patterns of tasks, separated by commas.
-        budget: Name of the suite's budget.
-        seeds: Seed indices; empty: the budget's.
-        settings: ``agent.key=value`` overrides.
-        device: Torch device.
-        probes: ``full``, or ``default``: the cheap ones; empty: the suite's.
-    """
-
-    agents: Sequence[str]
-    regs: Sequence[str]
-    env: str
-    budget: str = "small"
-    seeds: Sequence[int] = ()
-    settings: Sequence[str] = ()
-    device: str = "cpu"
-    probes: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +86,9 @@ def make_plan(request: Request) -> Plan:
     budget = suite.budgets[request.budget]
     tasks = suite.select(pattern.split(",") if pattern else budget.tasks)
     seeds = list(dict.fromkeys(request.seeds)) or list(range(budget.seeds))
-    agents = _agents(request)
-    settings = _settings(request)
-    arms = _arms(request.regs)
+    agents = agents_of(request)
+    settings = settings_of(request)
+    arms = arms_of(request.regs)
     cells: list[Cell] = []
     for name, task in tasks.items():
         cells += _random_cells(suite, budget, name, task, seeds)
@@ -147,36 +123,6 @@ def make_plan(request: Request) -> Plan:
         speed=suite.speed,
         notes=notes(budget, tasks, agents, seeds) + _data_notes(tasks),
     )
-
-
-def split(env: str) -> tuple[str, str]:
-    """Suite and pattern of ``Suite/pattern`` or ``path/to/suite.toml/pattern``."""
-    path, toml, pattern = env.partition(".toml")
-    if toml and pattern[:1] in ("", "/"):
-        return path + toml, pattern[1:]
-    suite, slash, pattern = env.partition("/")
-    if slash and not pattern:
-        raise UsageError(f"--env {env!r}: a pattern of tasks must follow the '/', as {suite}/*")
-    return suite, pattern
-
-
-def _agents(request: Request) -> list[str]:
-    """The agents asked for, each once; the random reference is not one of them."""
-    agents = list(dict.fromkeys(request.agents))
-    for agent in agents:
-        if not registry.find("agent", agent).traits.get("learns", True):
-            raise UsageError(
-                f"--agent {agent}: it does not learn; the random reference runs beside every agent"
-            )
-    return agents
-
-
-def _arms(regs: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    arms: dict[str, list[dict[str, Any]]] = {"none": []}
-    for text in regs:
-        specs = options.parse_reg(text)
-        arms[options.reg_label(specs)] = specs
-    return arms
 
 
 def _parts(
@@ -279,34 +225,6 @@ def _random_cells(
         )
         for seed in (seeds if drawn else [0])
     ]
-
-
-def _settings(request: Request) -> dict[str, dict[str, Any]]:
-    settings: dict[str, dict[str, Any]] = {}
-    for text in request.settings:
-        key, equals, value = text.partition("=")
-        agent, dot, name = key.partition(".")
-        if not equals or not dot:
-            raise UsageError(f"--set {text!r}: write agent.key=value, as dqn.learning_rate=1e-4")
-        if agent not in request.agents:
-            raise unknown(f"agent in --set {text!r}", agent, request.agents)
-        fields = [field.name for field in registry.find("agent", agent).fields]
-        if name not in fields:
-            raise unknown(f"key in --set {text!r}", name, fields)
-        if name in settings.setdefault(agent, {}):
-            raise UsageError(f"--set {text!r}: {key!r} is given twice")
-        settings[agent][name] = _value(value, text)
-    return settings
-
-
-def _value(value: str, text: str) -> Any:
-    """A number or word stays text for the type to read; ``[64,64]`` is a list."""
-    if not value.startswith("["):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        raise UsageError(f"--set {text!r}: {value!r} is not a list; write [64,64]") from None
 
 
 def _protocol(

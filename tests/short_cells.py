@@ -13,7 +13,8 @@ from unittest.mock import patch
 from rlplastic import runner, store
 from rlplastic.cell import Cell
 from rlplastic.life import LifeCallback
-from rlplastic.plan import Request, make_plan
+from rlplastic.plan import make_plan
+from rlplastic.request import Request
 
 PROVENANCE: dict[str, Any] = {"provenance": {"versions": {"a": "1"}, "code": "abc"}}
 

@@ -104,7 +104,9 @@ def test_without_a_rate_it_is_none():
 
 
 def test_another_optimizer_is_refused():
-    with pytest.raises(UsageError, match=r"auto-soft-reset: needs SGD.*Adam divides"):
+    with pytest.raises(
+        UsageError, match=r"auto-soft-reset: needs SGD.*Adam divides.*optimizer=sgd"
+    ):
         made(optimizer="adam", updates=0)
 
 

@@ -10,9 +10,10 @@ import running
 
 from rlplastic import registry, runner, store
 from rlplastic.metrics.study import Study
-from rlplastic.plan import Request, make_plan
+from rlplastic.plan import make_plan
 from rlplastic.planfile import write_plan
 from rlplastic.reading import read
+from rlplastic.request import Request
 
 DATA = Path(__file__).parent / "data"
 TASK, AGENT = "Cue-reward", "imprinted"

@@ -17,11 +17,12 @@ from rlplastic.envs.shifts_observation import Offset
 from rlplastic.envs.stream import Stream
 from rlplastic.errors import UsageError
 from rlplastic.metrics.study import Study
-from rlplastic.plan import Request, make_plan
+from rlplastic.plan import make_plan
 from rlplastic.planfile import write_plan
 from rlplastic.reading import read
 from rlplastic.report import write_report
-from rlplastic.suite import load_suite, preset, suite_files
+from rlplastic.request import Request
+from rlplastic.suitefile import load_suite, preset, suite_files
 
 
 def lengths(base, actions, steps):

@@ -19,7 +19,8 @@ import pytest
 from rlplastic import cli, options, registry
 from rlplastic.envs import datasets, download
 from rlplastic.errors import UsageError
-from rlplastic.plan import Request, make_plan
+from rlplastic.plan import make_plan
+from rlplastic.request import Request
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 6, 6), np.uint8)
 LABELS = np.resize(np.arange(10, dtype=np.uint8), 60)

@@ -184,5 +184,5 @@ def test_a_shift_forgets_the_momentum_and_asks_for_a_little_more_of_the_inputs()
 
 
 def test_another_optimizer_is_refused():
-    with pytest.raises(UsageError, match=r"fs-dgpm: needs SGD.*Adam's do not"):
+    with pytest.raises(UsageError, match=r"fs-dgpm: needs SGD.*has LeanAdam.*optimizer=sgd"):
         trained(optimizer="adam", worlds=0)

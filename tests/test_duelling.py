@@ -20,7 +20,8 @@ from rlplastic.agents.duelling import Duelling
 from rlplastic.agents.features import SmallCNN
 from rlplastic.errors import UsageError
 from rlplastic.interventions import Interventions
-from rlplastic.plan import Request, make_plan
+from rlplastic.plan import make_plan
+from rlplastic.request import Request
 
 torch.set_num_threads(1)
 REGS = [

@@ -12,7 +12,7 @@ from rlplastic.envs.schedules import Cyclic
 from rlplastic.envs.shifts_reward import Values
 from rlplastic.envs.stream import Stream
 from rlplastic.errors import UsageError
-from rlplastic.suite import load_suite
+from rlplastic.suitefile import load_suite
 
 SWAPPED = (-1.0, 2.0, 0.1)
 UP, RIGHT, DOWN, LEFT = range(4)

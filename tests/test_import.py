@@ -24,11 +24,12 @@ from rlplastic.errors import UsageError
 from rlplastic.metrics.study import Study
 from rlplastic.metrics.summary import summarise
 from rlplastic.metrics.verdict import judge
-from rlplastic.plan import Request, make_plan
+from rlplastic.plan import make_plan
 from rlplastic.planfile import write_plan
 from rlplastic.reading import read
 from rlplastic.record import Record
 from rlplastic.report import write_report
+from rlplastic.request import Request
 
 PERIOD, PHASES, COPIES = 1020, 4, 4
 SHIFTS = [PERIOD * k for k in range(1, PHASES)]

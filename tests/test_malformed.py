@@ -14,7 +14,8 @@ import running
 
 from rlplastic import bench, cli
 from rlplastic.errors import UsageError
-from rlplastic.plan import Request, make_plan
+from rlplastic.plan import make_plan
+from rlplastic.request import Request
 
 JUNK = (
     '""', '"x"', "-1", "0", "1e999", "nan", "inf", "true", "[]", "{}", "[1, 2]", '["a"]',

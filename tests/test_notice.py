@@ -23,8 +23,9 @@ from rlplastic.envs.schedules import Cyclic, Gradual, Listed, Periodic, Random
 from rlplastic.envs.shifts_observation import Inversion, Offset
 from rlplastic.envs.stream import Stream
 from rlplastic.errors import UsageError
-from rlplastic.plan import Request, make_plan
-from rlplastic.suite import load_suite, stream_digest
+from rlplastic.plan import make_plan
+from rlplastic.request import Request
+from rlplastic.suitefile import load_suite, stream_digest
 
 
 class Wide(Frames):

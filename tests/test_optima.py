@@ -12,7 +12,7 @@ import pytest
 from rlplastic.envs.control import MountainCarWithGoals
 from rlplastic.envs.gather import LIMIT, MOVES, SIZE, layout_of
 from rlplastic.envs.toy import CorridorEnv
-from rlplastic.suite import load_suite
+from rlplastic.suitefile import load_suite
 
 
 def gathered(level, pays, plays):

@@ -13,9 +13,11 @@ from rlplastic.envs.atari import Atari
 from rlplastic.envs.tasks import PREFIX, find_subjects
 from rlplastic.errors import UsageError
 from rlplastic.metrics.study import Study
-from rlplastic.plan import Plan, Request, make_plan
+from rlplastic.plan import Plan, make_plan
 from rlplastic.reading import read
-from rlplastic.suite import FOLDER, load_suite
+from rlplastic.request import Request
+from rlplastic.suite import FOLDER
+from rlplastic.suitefile import load_suite
 
 
 def plan(pattern: str, budget: str = "smoke") -> Plan:

@@ -15,9 +15,10 @@ import running
 from rlplastic import registry, store
 from rlplastic.cell import Cell
 from rlplastic.errors import UsageError
-from rlplastic.plan import Plan, Request, make_plan
+from rlplastic.plan import Plan, make_plan
 from rlplastic.planfile import check_folder, write_plan
-from rlplastic.suite import load_suite, suite_files
+from rlplastic.request import Request
+from rlplastic.suitefile import load_suite, suite_files
 
 
 def plan(**changes: Any) -> Plan:

@@ -18,7 +18,8 @@ import running
 
 from rlplastic import locks, pool, registry, store
 from rlplastic.cell import Cell
-from rlplastic.plan import Request, make_plan
+from rlplastic.plan import make_plan
+from rlplastic.request import Request
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 

@@ -15,7 +15,8 @@ from rlplastic import life, probes, runner, store
 from rlplastic.agents.dqn import DQN
 from rlplastic.envs.schedules import phase_at
 from rlplastic.errors import UsageError
-from rlplastic.plan import Request, make_plan
+from rlplastic.plan import make_plan
+from rlplastic.request import Request
 
 
 def cell_of(agent, reg="none", *, fresh=False, phases=3, task="Corridor-observation", seed=0):

@@ -37,10 +37,11 @@ from rlplastic.errors import UsageError
 from rlplastic.metrics import panels
 from rlplastic.metrics.study import Study
 from rlplastic.metrics.summary import summarise
-from rlplastic.plan import Request, make_plan
+from rlplastic.plan import make_plan
 from rlplastic.planfile import write_plan
 from rlplastic.reading import read
 from rlplastic.report import write_report
+from rlplastic.request import Request
 from rlplastic.status import read_status
 
 SUITE = str(DATA / "Schedules.toml")

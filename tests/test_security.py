@@ -19,11 +19,12 @@ import torch
 from rlplastic import store
 from rlplastic.compare import show_comparison
 from rlplastic.errors import UsageError
-from rlplastic.plan import Request, make_plan
+from rlplastic.plan import make_plan
 from rlplastic.power import show_power
 from rlplastic.report import write_report
+from rlplastic.request import Request
 from rlplastic.status import show_status
-from rlplastic.suite import load_suite
+from rlplastic.suitefile import load_suite
 
 
 class Payload:

@@ -13,9 +13,10 @@ import running
 from rlplastic import locks, store
 from rlplastic.cell import Cell
 from rlplastic.errors import UsageError
-from rlplastic.plan import Request, make_plan
+from rlplastic.plan import make_plan
 from rlplastic.planfile import write_plan
 from rlplastic.progress import Lines, Live, display_for, duration, plain
+from rlplastic.request import Request
 from rlplastic.status import read_status, reason_of, show_status
 
 

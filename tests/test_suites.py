@@ -8,7 +8,8 @@ import pytest
 
 from rlplastic.envs.schedules import bound, worlds_of
 from rlplastic.options import build
-from rlplastic.suite import Suite, full_schedule, load_suite, suite_files
+from rlplastic.suite import Suite, full_schedule
+from rlplastic.suitefile import load_suite, suite_files
 
 ORIGINS = {  # words that the licence of a suite on these base environments must have
     "Atari": ("ale-py", "GPL-2", "imported"),

@@ -19,7 +19,8 @@ from rlplastic.envs.stream import Stream
 from rlplastic.envs.supervised import LIMIT
 from rlplastic.errors import UsageError
 from rlplastic.interventions import Interventions
-from rlplastic.plan import Request, make_plan
+from rlplastic.plan import make_plan
+from rlplastic.request import Request
 
 torch.set_num_threads(1)
 PAIR = {"name": "Images", "data": "digits", "classes": [0, 1]}

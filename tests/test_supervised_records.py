@@ -20,10 +20,11 @@ from rlplastic.agents.dqn import DQN
 from rlplastic.benchmarks import late_tasks
 from rlplastic.envs import datasets
 from rlplastic.interventions import Interventions
-from rlplastic.plan import Request, make_plan
+from rlplastic.plan import make_plan
 from rlplastic.planfile import write_plan
+from rlplastic.request import Request
 from rlplastic.runner import build_interventions, build_stream
-from rlplastic.suite import load_suite, suite_files
+from rlplastic.suitefile import load_suite, suite_files
 
 torch.set_num_threads(1)
 PERIOD = 800

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt, Le
 
-from rlplastic.errors import UsageError
 from rlplastic.interventions import Intervention, Learner, Losses
 from rlplastic.registry import intervention
 
@@ -58,14 +57,11 @@ class AutomaticSoftReset(Intervention):
 
     def check(self, agent: Learner) -> None:
         """The optimizer must step along the gradient."""
-        import torch
+        from rlplastic.interventions.surgery import require_optimizer
 
-        if not isinstance(agent.policy.optimizer, torch.optim.SGD):
-            raise UsageError(
-                "--reg auto-soft-reset: needs SGD, whose step it scales; "
-                f"{type(agent.policy.optimizer).__name__} divides that away again. "
-                "Nearest valid: --set mlp.optimizer=sgd"
-            )
+        require_optimizer(
+            agent, "SGD", "auto-soft-reset", "whose step it scales and Adam divides away again"
+        )
 
     def begin(self, agent: Learner) -> None:
         """Remember the initial weights."""

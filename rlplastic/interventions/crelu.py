@@ -23,7 +23,8 @@ class CReLU(Intervention):
 
     def rebuild(self, policy: nn.Module) -> None:
         """Halve every hidden layer and double its outputs."""
-        from rlplastic.agents.networks import ConcatenatedReLU, double_activations
+        from rlplastic.agents.modules import ConcatenatedReLU
+        from rlplastic.agents.rebuild import double_activations
 
         double_activations(policy, ConcatenatedReLU)
 
@@ -39,6 +40,7 @@ class Fourier(Intervention):
 
     def rebuild(self, policy: nn.Module) -> None:
         """Halve every hidden layer and double its outputs."""
-        from rlplastic.agents.networks import FourierFeatures, double_activations
+        from rlplastic.agents.modules import FourierFeatures
+        from rlplastic.agents.rebuild import double_activations
 
         double_activations(policy, FourierFeatures)

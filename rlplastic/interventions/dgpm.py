@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from annotated_types import Ge, Gt, Le
 
-from rlplastic.errors import UsageError
 from rlplastic.interventions import Intervention, Learner, Losses
 from rlplastic.registry import intervention
 
@@ -71,14 +70,11 @@ class FlatteningSharpness(Intervention):
 
     def check(self, agent: Learner) -> None:
         """The optimizer must step along the gradient."""
-        import torch
+        from rlplastic.interventions.surgery import require_optimizer
 
-        if not isinstance(agent.policy.optimizer, torch.optim.SGD):
-            raise UsageError(
-                "--reg fs-dgpm: needs SGD, whose steps stay outside the directions that are kept; "
-                f"{type(agent.policy.optimizer).__name__}'s do not. "
-                "Nearest valid: --set mlp.optimizer=sgd"
-            )
+        require_optimizer(
+            agent, "SGD", "fs-dgpm", "whose steps stay outside the directions that are kept"
+        )
 
     def begin(self, agent: Learner) -> None:
         """Nothing has been seen."""

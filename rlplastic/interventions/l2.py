@@ -59,11 +59,10 @@ class WeightDecay(Intervention):
 
     def check(self, agent: Learner) -> None:
         """The scope must have parameters, and the optimizer must be an Adam without a decay."""
-        import torch
+        from rlplastic.interventions.surgery import require_optimizer
 
         agent.scope(self.scope)
-        if not isinstance(agent.policy.optimizer, torch.optim.Adam):
-            raise UsageError("--reg wd: needs Adam, since decoupled decay is Adam's here")
+        require_optimizer(agent, "Adam", "wd", "since decoupled decay is Adam's here")
 
     def begin(self, agent: Learner) -> None:
         """Put the scope into a group of its own, which decays."""

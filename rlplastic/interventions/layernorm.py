@@ -24,7 +24,7 @@ class LayerNorm(Intervention):
 
     def rebuild(self, policy: nn.Module) -> None:
         """Put a norm between each hidden layer and its activation."""
-        from rlplastic.agents.networks import add_norms
+        from rlplastic.agents.rebuild import add_norms
 
         add_norms(policy)
 
@@ -41,7 +41,7 @@ class NormaliseAndProject(Intervention):
 
     def rebuild(self, policy: nn.Module) -> None:
         """Put a norm between each hidden layer and its activation."""
-        from rlplastic.agents.networks import add_norms
+        from rlplastic.agents.rebuild import add_norms
 
         add_norms(policy)
 

@@ -7,7 +7,6 @@ from typing import Annotated
 
 from annotated_types import Ge, Lt
 
-from rlplastic.errors import UsageError
 from rlplastic.interventions import Intervention, Learner
 from rlplastic.registry import intervention
 
@@ -23,10 +22,9 @@ class AdamRel(Intervention):
 
     def check(self, agent: Learner) -> None:
         """The optimizer must be Adam."""
-        import torch
+        from rlplastic.interventions.surgery import require_optimizer
 
-        if not isinstance(agent.policy.optimizer, torch.optim.Adam):
-            raise UsageError("--reg adamrel: needs Adam, whose count of steps it sets to 0")
+        require_optimizer(agent, "Adam", "adamrel", "whose count of steps it sets to 0")
 
     def new_objective(self, agent: Learner) -> None:
         """Set the count of steps of every parameter to 0."""
@@ -65,10 +63,9 @@ class MatchedBetas(Intervention):
 
     def check(self, agent: Learner) -> None:
         """The optimizer must be Adam."""
-        import torch
+        from rlplastic.interventions.surgery import require_optimizer
 
-        if not isinstance(agent.policy.optimizer, torch.optim.Adam):
-            raise UsageError("--reg betas: needs Adam, whose decay rates it sets")
+        require_optimizer(agent, "Adam", "betas", "whose decay rates it sets")
 
     def begin(self, agent: Learner) -> None:
         """Set the decay rates."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
+from rlplastic.errors import UsageError
 from rlplastic.interventions import Learner
 
 
@@ -42,6 +43,27 @@ def forget(optimizer: Any, parameter: Parameter, mask: Tensor | None = None) -> 
     for value in optimizer.state.get(parameter, {}).values():
         if isinstance(value, Tensor) and value.shape == parameter.shape:
             value.masked_fill_(mask, 0.0)
+
+
+def require_optimizer(agent: Learner, kind: str, reg: str, why: str) -> None:
+    """Refuse an agent whose optimizer is of another kind.
+
+    Args:
+        agent: Whose optimizer it is.
+        kind: ``Adam`` or ``SGD``, torch's class or a descendant of it.
+        reg: The intervention that needs it.
+        why: What it does with it: the end of "needs Adam, ...".
+
+    Raises:
+        UsageError: names the option that sets the optimizer of the agents that have one.
+    """
+    optimizer = agent.policy.optimizer
+    if isinstance(optimizer, getattr(torch.optim, kind)):
+        return
+    raise UsageError(
+        f"--reg {reg}: needs {kind}, {why}; this agent has {type(optimizer).__name__}. "
+        f"Nearest valid of classifiers: --set mlp.optimizer={kind.lower()}"
+    )
 
 
 def newborn_values(agent: Learner, generator: torch.Generator) -> dict[Parameter, Tensor]:

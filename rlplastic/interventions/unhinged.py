@@ -43,7 +43,7 @@ class UnhingedLoss(Intervention):
 
     def rebuild(self, policy: nn.Module) -> None:
         """Divide the features by their norm, and put the output's weights onto the sphere."""
-        from rlplastic.agents.networks import normalise_features
+        from rlplastic.agents.rebuild import normalise_features
 
         normalise_features(policy)
         _onto_sphere(policy)

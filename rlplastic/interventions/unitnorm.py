@@ -23,6 +23,6 @@ class UnitNorm(Intervention):
 
     def rebuild(self, policy: nn.Module) -> None:
         """Put the normalisation behind the last hidden activation of every path."""
-        from rlplastic.agents.networks import normalise_features
+        from rlplastic.agents.rebuild import normalise_features
 
         normalise_features(policy)

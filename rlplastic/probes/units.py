@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rlplastic.agents.networks import ConcatenatedReLU, Layer, top_layers
+from rlplastic.agents.modules import ConcatenatedReLU
+from rlplastic.agents.networks import Layer, top_layers
 from rlplastic.probes.look import once
 from rlplastic.registry import probe
 

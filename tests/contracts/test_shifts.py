@@ -23,7 +23,7 @@ from rlplastic.envs.schedules import Gradual, Listed
 from rlplastic.envs.shifts import Shift
 from rlplastic.envs.stream import Stream
 from rlplastic.errors import UsageError
-from rlplastic.suite import load_suite, suite_files
+from rlplastic.suitefile import load_suite, suite_files
 
 EXAMPLES = [
     (f"{suite}/{name}", task)

@@ -12,7 +12,7 @@ import rlplastic.envs
 from rlplastic import registry
 from rlplastic.envs.check import examine
 from rlplastic.envs.tasks import PREFIX, Subject, find_subjects, subject_of
-from rlplastic.suite import load_suite, suite_files
+from rlplastic.suitefile import load_suite, suite_files
 
 SCREEN = running.DATA / "screen.py"  # images at a fraction of what a game costs
 GAME = "Atari-Shifted/Gopher-observation"  # examined completely; of other games what is theirs

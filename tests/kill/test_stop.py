@@ -19,8 +19,9 @@ import pytest
 import running
 
 from rlplastic import locks, pool, store, worker
-from rlplastic.plan import Request, make_plan
+from rlplastic.plan import make_plan
 from rlplastic.progress import Lines
+from rlplastic.request import Request
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+import benches
 import damage
 import storm
 from tally import Tally
@@ -30,14 +31,14 @@ def test_ended_at_file_operations() -> None:
 
 
 def test_benches_that_are_stopped() -> None:
-    stops, twice, same = storm.signals(trials=1, seed=1)
+    stops, twice, same = benches.signals(trials=1, seed=1)
     check(stops, 2)
     check(twice, 1)
     check(same, 1)
 
 
 def test_benches_on_one_folder() -> None:
-    check(storm.shared(trials=1, seed=1), 1)
+    check(benches.shared(trials=1, seed=1), 1)
 
 
 def test_damaged_checkpoints() -> None:
