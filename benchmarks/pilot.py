@@ -19,7 +19,7 @@ import argparse
 import json
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,29 @@ def _tenths(curves: list[Curve]) -> list[float]:
     return [float(np.mean([c.at((i + 0.5) / 10 * c.steps) for c in curves])) for i in range(10)]
 
 
+def refuse_stated(
+    stated: Mapping[str, Any], asked: Collection[str], agents: Collection[str]
+) -> None:
+    """Refuse to measure what the file already says by hand: TOML knows no table twice.
+
+    Args:
+        stated: The file's contents above the line of what was measured.
+        asked: Names of the tasks to measure.
+        agents: Names of the agents to measure.
+
+    Raises:
+        UsageError: names the table to delete.
+    """
+    for name, task in stated.get("tasks", {}).items():
+        taken = ["random"] if "random" in task else []
+        taken += [f"agents.{agent}" for agent in task.get("agents", {}) if agent in agents]
+        if name in asked and taken:
+            raise UsageError(
+                f"tasks.{name}.{taken[0]} is stated by hand above the line of what is measured; "
+                "delete it there, or leave this task out"
+            )
+
+
 def main() -> int:
     """See the head of this file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -161,6 +184,9 @@ def run(options: argparse.Namespace) -> int:
         registry.add_plugin(plugin)
     agents = [agent for agent in options.agents.split(",") if agent]
     suite = load_suite(options.suite)
+    path = suite_files().get(options.suite) or Path(options.suite)
+    stated, _, before = path.read_text(encoding="utf-8").partition(MARK)
+    refuse_stated(tomllib.loads(stated), suite.select([options.tasks]), agents)
     folder = options.out or Path("results") / f"pilot-{suite.name}"
     plan = pilot_plan(options.suite, agents, options.tasks)
     with locks.plan(folder):
@@ -170,8 +196,6 @@ def run(options: argparse.Namespace) -> int:
         pool.run_cells(plan.cells, folder, options.workers, display)
     results = read(folder)
     study = Study(results)
-    path = suite_files().get(options.suite) or Path(options.suite)
-    stated, _, before = path.read_text(encoding="utf-8").partition(MARK)
     known = tomllib.loads(before).get("tasks", {})
     for name, task in suite.select([options.tasks]).items():
         worlds = results.of(agent="random", task=name)[0].episodes.world

@@ -51,9 +51,26 @@ def make(config: type[Any], values: Mapping[str, Any], where: str) -> Any:
         if isinstance(value, list | tuple) and any(map(_infinite, _floats(value))):
             raise UsageError(f"{where}: {key} = {value!r}: not all of them are finite numbers")
     try:
-        return _adapter(config).validate_python(dict(values))  # type: ignore[arg-type]
+        made = _adapter(config).validate_python(dict(values))  # type: ignore[arg-type]
     except ValidationError as error:
         raise UsageError(f"{where}: {_reason(error)}") from None
+    for key, value in values.items():
+        for place in _became_numbers(value, getattr(made, key), key):
+            raise UsageError(f"{where}: {place} = true or false: a number is wanted here")
+    return made
+
+
+def _became_numbers(given: Any, made: Any, place: str) -> Iterator[str]:
+    """Where a boolean was read as 0 or 1, which pydantic does."""
+    if isinstance(given, bool) and not isinstance(made, bool | str):
+        yield place
+    elif isinstance(given, Mapping):
+        for key, value in given.items():
+            found = made.get(key) if isinstance(made, Mapping) else getattr(made, key, value)
+            yield from _became_numbers(value, found, f"{place}.{key}")
+    elif isinstance(given, list | tuple) and isinstance(made, list | tuple):
+        for number, (value, found) in enumerate(zip(given, made, strict=False)):
+            yield from _became_numbers(value, found, f"{place}[{number}]")
 
 
 def _reason(error: ValidationError) -> str:

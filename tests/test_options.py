@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from rlplastic import options, registry
 from rlplastic.errors import UsageError
+from rlplastic.suite import Budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,8 @@ def test_text_becomes_the_declared_types() -> None:
         ({"size": 1, "rate": "-inf"}, "rate = '-inf': not a finite number"),
         ({"size": 1, "rate": "1e999"}, "not a finite number"),
         ({"size": 1, "widths": [0.5, math.inf]}, "widths = [0.5, inf]: not all of them are finite"),
+        ({"size": True}, "size = true or false: a number is wanted here"),
+        ({"size": 1, "widths": [1, True]}, "widths[1] = true or false: a number"),
         ({"size": 1, "widths": [[math.nan]]}, "widths = [[nan]]: not all of them are finite"),
     ],
 )
@@ -58,6 +61,12 @@ def test_what_does_not_fit_is_refused_with_place_key_and_value(
     assert str(error.value).startswith("here: ")
     assert expected in str(error.value)
     assert len(str(error.value).splitlines()) <= 2
+
+
+def test_a_boolean_deep_within_is_no_number() -> None:
+    values = {"seeds": 1, "phases": 2, "period": {"dqn": 8, "ppo": True}}
+    with pytest.raises(UsageError, match=r"period\.ppo = true or false: a number is wanted"):
+        options.make(Budget, values, "here")
 
 
 def test_a_spec_is_the_whole_configuration_as_json() -> None:

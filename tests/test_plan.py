@@ -174,6 +174,13 @@ def test_a_pilot_measures_any_suite_and_keeps_what_it_was_not_asked_for(tmp_path
     assert refused.returncode == 2
     assert "was measured on another base or other shifts" in refused.stderr
     assert len(refused.stderr.splitlines()) <= 5
+    by_hand = "[tasks.Cue-observation.agents.ppo]\nscale = 5\nscale_source = 'me'\n"
+    file.write_text("\n".join([*tables, by_hand]).replace("[budgets.short]", "[budgets.small]"))
+    before = file.read_text()
+    refused = pilot("--agents", "ppo")
+    assert refused.returncode == 2
+    assert "tasks.Cue-observation.agents.ppo is stated by hand" in refused.stderr
+    assert file.read_text() == before
 
 
 # -- plan.json -------------------------------------------------------------------------------
