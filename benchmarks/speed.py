@@ -175,12 +175,13 @@ SWEEP, MEMORY = "sweep", "memory"  # the two cases of another kind
 SWEPT, SWEEP_TARGET = CASES[0], 1.5
 
 
-def cell_of(case: Case, reg: str) -> Cell:
+def cell_of(case: Case, reg: str, budget: str = "small") -> Cell:
     """The case's cell with an intervention."""
     request = Request(
         agents=[case.agent],
         regs=[reg],
         env=case.task,
+        budget=budget,
         seeds=range(1),
         settings=case.settings,
     )
@@ -282,19 +283,29 @@ def beside(case: Case, runs: dict[str, list[Timing]], bare: float) -> Iterator[s
         f"- limit (matrix products of the same acts and updates alone): {1 / bare:,.0f} steps a "
         f"processor second; none is at {ours:.0%} of it, stable-baselines3 at {theirs:.0%}"
     )
-    rare = median(run.record for run in runs[NONE])
-    often = [1 - 1 / x for x in ratios(runs, NONE, BARE, "busy")]
-    yield (
-        f"- record, TensorBoard and default probes: {median(often):.1%} of the time "
-        f"[{min(often):.1%}..{max(often):.1%}] from runs with and without; of it {rare:.1%} are "
-        f"a phase's probes and log entries, timed one by one{besides(median(often), RECORD)}"
-    )
+    for budget in ("small", "full"):
+        yield recorded(case, runs, budget)
     update, whole = (ratios(runs, SAM, NONE, what) for what in ("update", "busy"))
     yield (
         f"- sam's updates take {spread(update)} of those of none{besides(median(update), case.sam)}"
         f", its whole run {spread(whole)}{besides(median(whole), case.sam_run)}"
     )
     yield ""
+
+
+def recorded(case: Case, runs: dict[str, list[Timing]], budget: str) -> str:
+    """What share of the time the record takes in phases as long as a budget's."""
+    here, there = cell_of(case, NONE).period, cell_of(case, NONE, budget).period
+    pairs = list(zip(runs[NONE], runs[BARE], strict=True))
+    whole = [ours.busy + ours.looks * (1 / there - 1 / here) for ours, _ in pairs]
+    often = [1 - bare.busy / busy for (_, bare), busy in zip(pairs, whole, strict=True)]
+    rare = median(ours.looks / there / busy for (ours, _), busy in zip(pairs, whole, strict=True))
+    return (
+        f"- record, TensorBoard and default probes in phases of {there:,} steps ({budget}): "
+        f"{median(often):.1%} of the time [{min(often):.1%}..{max(often):.1%}] from runs with and "
+        f"without; of it {rare:.1%} are a phase's probes and log entries, timed one by one"
+        f"{besides(median(often), RECORD)}"
+    )
 
 
 def sweep(repeats: int) -> Iterator[str]:

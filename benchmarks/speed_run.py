@@ -59,7 +59,7 @@ class Timing:
     Attributes:
         wall: Seconds an environment step.
         busy: The same in processor time, with what the record costs over a phase.
-        record: Share of `busy` that probes, rows and TensorBoard of a whole phase come to.
+        looks: Seconds of a phase's probes and log entries, which `busy` has spread over the phase.
         parts: Share of the time per part.
         update: Seconds an environment step in updates.
         peak: Highest resident memory, MB.
@@ -67,7 +67,7 @@ class Timing:
 
     wall: float
     busy: float
-    record: float
+    looks: float
     parts: dict[str, float]
     update: float
     peak: float
@@ -187,18 +187,18 @@ def measure(job: Job, meet: Callable[[], Any] = lambda: None) -> Timing:
     if job.kind in (SB3, OWN_ENV):
         agent = stock(job, horizon)
         agent.learn(length, callback=clock, log_interval=None)
-        return timing(clock, agent, 0.0)
+        return timing(clock, agent, 0.0, job.cell.period)
     with tempfile.TemporaryDirectory() as folder:
         agent, callbacks, cost = ours(job, horizon, Path(folder))
         agent.learn(length, callback=[*callbacks, clock], log_interval=None)
-        return timing(clock, agent, cost(agent))
+        return timing(clock, agent, cost(agent), job.cell.period)
 
 
 def ours(job: Job, horizon: int, folder: Path) -> tuple[Any, list[Any], Callable[[Any], float]]:
     """Our agent, the callbacks that record it, and what else the record of a phase costs.
 
-    The last says the seconds an environment step of a phase's probes and log entries, which are
-    too rare to be met by chance in the steps that are timed.
+    The last says the seconds of a phase's probes and log entries, which are too rare to be met by
+    chance in the steps that are timed.
     """
     from rlplastic import runner, store
     from rlplastic.checkpoint import Checkpoints
@@ -227,8 +227,7 @@ def ours(job: Job, horizon: int, folder: Path) -> tuple[Any, list[Any], Callable
     def cost(agent: Any) -> float:
         looks = PROBES_PER_PHASE + 2  # before and after the shift too
         spent = looks * each(lambda: watch._probe("during"), 3)
-        spent += LOGS_PER_PHASE * each(watch._log, 9)
-        return spent / (layout[0]["end"] - layout[0]["begin"])
+        return spent + LOGS_PER_PHASE * each(watch._log, 9)
 
     return agent, [LifeCallback(watch)], cost
 
@@ -243,8 +242,8 @@ def each(run: Callable[[], Any], times: int) -> float:
     return median(found)
 
 
-def timing(clock: Stopwatch, agent: Any, record: float) -> Timing:
-    """From the marks of a stopwatch; `record` is added to every environment step."""
+def timing(clock: Stopwatch, agent: Any, looks: float, period: int) -> Timing:
+    """From the marks of a stopwatch; `looks` is spread over the environment steps of a phase."""
     if len(clock.marks) < 3 or agent._n_updates == 0:
         raise RuntimeError(f"no update in {agent.num_timesteps} steps")
     (start, wall, busy), (middle, wall_then, busy_then), (end, _, busy_end) = clock.marks
@@ -255,8 +254,8 @@ def timing(clock: Stopwatch, agent: Any, record: float) -> Timing:
     whole = sum(spent.values())
     return Timing(
         wall=(wall_then - wall) / (middle - start),
-        busy=plain + record,
-        record=record / (plain + record),
+        busy=plain + looks / period,
+        looks=looks,
         parts={part: seconds / whole for part, seconds in spent.items()},
         update=spent["update"] / (end - middle),
         peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,  # kilobytes on Linux
