@@ -40,7 +40,7 @@ class Acting(stable_baselines3.DQN):
         log_interval: int | None = None,
     ) -> RolloutReturn:
         """As stable-baselines3's; the local names are its own, since callbacks are shown them."""
-        self.policy.set_training_mode(False)
+        set_mode(self.policy, training=False)
         num_collected_steps, num_collected_episodes = 0, 0
         callback.on_rollout_start()
         continue_training = True
@@ -110,6 +110,25 @@ class Acting(stable_baselines3.DQN):
         replay_buffer.add(self._last_obs, shown, buffer_action, reward, dones, infos)  # type: ignore[arg-type]
         self._last_original_obs = self._last_obs
         self._last_obs = new_obs
+
+
+def set_mode(policy: Any, *, training: bool) -> None:
+    """As stable-baselines3's ``set_training_mode``, without torch's checks of what is assigned.
+
+    They take as long as a pass of a small network, twice an update.
+    """
+    policy.__dict__["training"] = training
+    _switch(policy.q_net, training)
+
+
+def _switch(module: nn.Module, training: bool) -> None:
+    if type(module).train is not nn.Module.train:
+        module.train(training)  # its own
+        return
+    module.__dict__["training"] = training
+    for child in module._modules.values():
+        if child is not None:
+            _switch(child, training)
 
 
 def values_of(network: nn.Module, observations: Any) -> Tensor:

@@ -141,7 +141,8 @@ def huber_slopes(chain: Sequence[nn.Module], batch: Any, targets: Tensor) -> tup
         actions = batch.actions.long()
         chosen = torch.gather(passed[-1], 1, actions)
         loss = F.smooth_l1_loss(chosen, targets)
-        by_chosen = _aten.smooth_l1_loss_backward(torch.ones_like(loss), chosen, targets, 1, 1.0)
+        # smooth_l1_loss_backward's numbers, in less time than the way to it takes
+        by_chosen = (chosen - targets).clamp_(-1, 1).mul_(1 / chosen.numel())
         g = torch.zeros_like(passed[-1]).scatter_add_(1, actions, by_chosen)
         return loss, by_weight(chain, slopes(chain, passed, g))
 

@@ -10,13 +10,14 @@ import torch
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor, nn
 
-from rlplastic.agents.acting import Acting, values_of
+from rlplastic.agents.acting import Acting, set_mode, values_of
 from rlplastic.agents.critics import Critic, cross_entropy, logits_of
 from rlplastic.agents.direct import (
     Slopes,
     huber,
     huber_slopes,
     learnt_chain,
+    weights_of,
 )
 from rlplastic.agents.duelling import output_of, paths_to_outputs, split
 from rlplastic.agents.learner import Minibatch, update, wrapped
@@ -101,7 +102,7 @@ class DQN(Acting):
         if self._transitions <= min(self.learning_starts, self.buffer_size - 1):
             return
         assert self.replay_buffer is not None
-        self.policy.set_training_mode(True)
+        set_mode(self.policy, training=True)
         self._update_learning_rate(self.policy.optimizer)
         losses = []
         gradient_steps = self.interventions.repeats(self, gradient_steps)
@@ -178,6 +179,9 @@ class DQN(Acting):
 
     def scope(self, name: str) -> list[nn.Parameter]:
         """The parameters of a scope; see `rlplastic.agents.networks.scope_of`."""
+        chain = learnt_chain(self.q_net) if name in ("critic", "all") else None
+        if chain is not None:  # the same, without a walk through all modules at every update
+            return weights_of(chain)
         head = [p for path in paths_to_outputs(self.q_net) for p in last_linear(path[-1])]
         return scope_of(name, critic=self.q_net.parameters(), head=head, actor=())
 

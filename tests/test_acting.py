@@ -12,6 +12,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from rlplastic.agents.acting import set_mode
 from rlplastic.agents.dqn import DQN
 from rlplastic.agents.replay import replay_class
 
@@ -156,3 +157,39 @@ def test_a_callback_ends_a_life_where_it_ends_that_of_stable_baselines3(end):
     lives = [trained(kind, VECTORS, 1, 2, **settings) for kind in (stable_baselines3.DQN, DQN)]
     same_life(*lives)
     assert lives[1][0].num_timesteps == end
+
+
+class Own(torch.nn.Dropout):
+    """Stays in the evaluation mode, whatever it is told."""
+
+    def train(self, mode=True):
+        return super().train(False)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_every_module_gets_the_mode_that_stable_baselines3_sets(own):
+    settings = {"learning_starts": 10, "buffer_size": 100, "device": "cpu"}
+    ours, theirs = (
+        kind("MlpPolicy", DummyVecEnv([lambda: Drawn(VECTORS, 0)]), **settings)
+        for kind in (DQN, stable_baselines3.DQN)
+    )
+    for agent in (ours, theirs):
+        agent.q_net.q_net.append(Own() if own else torch.nn.Dropout())
+        agent.q_net_target.q_net.append(torch.nn.Dropout())
+    for training in (True, False, True):
+        set_mode(ours.policy, training=training)
+        theirs.policy.set_training_mode(training)
+        modes = [[m.training for m in agent.policy.modules()] for agent in (ours, theirs)]
+        assert modes[0] == modes[1]
+        assert training in modes[0]
+
+
+@pytest.mark.parametrize("name", ["critic", "all"])
+def test_the_parameters_of_a_known_network_are_in_torchs_order(name):
+    for policy, space in (("MlpPolicy", VECTORS), ("CnnPolicy", FRAMES)):
+        env = DummyVecEnv([lambda space=space: Drawn(space, 0)])
+        agent = DQN(policy, env, buffer_size=100, device="cpu")
+        known = list(agent.q_net.parameters())
+        found = agent.scope(name)
+        assert len(found) == len(known)
+        assert all(a is b for a, b in zip(found, known, strict=True))
