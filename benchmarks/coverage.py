@@ -38,7 +38,7 @@ def main() -> None:
         cells = " | ".join(f"{share:.1%}" for share in coverage(seeds, tasks, rng))
         print(f"| {seeds} | {tasks} | {cells} |", flush=True)
     rng = np.random.default_rng(1)
-    print("\n| seeds | tasks | arms | any false word | any after Holm |")
+    print("\n| seeds | tasks | arms | any, unadjusted | any false word |")
     print("|---|---|---|---|---|")
     for seeds, tasks, arms in [(seeds, 6, arms) for seeds in (6, 10) for arms in ARMS]:
         cells = " | ".join(f"{share:.1%}" for share in false_words(seeds, tasks, arms, rng))
@@ -63,7 +63,7 @@ def coverage(seeds: int, tasks: int, rng: np.random.Generator) -> list[float]:
 
 
 def false_words(seeds: int, tasks: int, arms: int, rng: np.random.Generator) -> list[float]:
-    """Share of reports with a false word on S or P of any arm; the same if Holm must agree."""
+    """Share of reports with a false word on S or P of any arm, unadjusted and as they are said."""
     hits = np.zeros(2)
     for _ in range(STUDIES):
         said = [false_arms(seeds, tasks, arms, rng) for _ in ("S", "P")]
@@ -72,7 +72,7 @@ def false_words(seeds: int, tasks: int, arms: int, rng: np.random.Generator) -> 
 
 
 def false_arms(seeds: int, tasks: int, arms: int, rng: np.random.Generator) -> list[list[bool]]:
-    """Of each arm, all equal to ``none``: whether a sentence says otherwise; and after Holm."""
+    """Of each arm, all equal to ``none``: whether a test alone says otherwise; and the sentence."""
     shared = SHARED * rng.normal(size=(seeds, tasks))
     none, *others = (shared + OWN * rng.normal(size=shared.shape) for _ in range(arms + 1))
     p = [sign_flip(one - none, rng) for one in others]

@@ -189,9 +189,10 @@ def test_an_arm_whose_newborns_diverge_is_not_judged_and_does_not_spoil_the_othe
     assert (len(none.plasticity.seeds), len(bad.plasticity.seeds)) == (6, 5)
     assert len(sam.plasticity.seeds) == len(bad.performance.seeds) == 6
     assert "bad is not judged, since 1 newborn cell(s) diverged" in one.sentence
-    assert "sam raises S" in one.sentence
+    assert "sam does not clearly change S" in one.sentence
     assert one.sentence.endswith(
-        "Adjusted for 2 interventions (Holm), p is not below 0.05 for sam."
+        "Adjusted for 2 interventions (Holm); alone, sam would differ, "
+        "and of so many none could with fewer than 7 seeds."
     )
     assert "0.031 (0.062)" in text(folder)
     assert "NaN in the critic" in text(folder)
@@ -250,19 +251,19 @@ def test_tasks_that_are_not_measurable_are_shown_but_not_counted(finished, tmp_p
     assert "no headroom" in text(folder)
 
 
-def arm_with(low, high, p, *, iqm=(0.7, 0.9), newborn_p=0.03):
+def arm_with(low, high, p, *, iqm=(0.7, 0.9), newborn_p=0.03, adjusted_p=None, seeds=6):
     """An arm whose S and P have these numbers, for the words of the verdict alone."""
     middle = Estimate(point=sum(iqm) / 2, low=iqm[0], high=iqm[1])
     score = summaries.Score(
         matrix=np.zeros((6, 1)),
-        seeds=list(range(6)),
+        seeds=list(range(seeds)),
         iqm=middle,
         mean=middle,
         median=middle,
         optimality_gap=0.0,
         difference=Estimate(point=(low + high) / 2, low=low, high=high),
         p=p,
-        adjusted_p=p,
+        adjusted_p=p if adjusted_p is None else adjusted_p,
     )
     return summaries.Arm(
         reg="sam",
@@ -287,6 +288,31 @@ def arm_with(low, high, p, *, iqm=(0.7, 0.9), newborn_p=0.03):
 )
 def test_a_difference_is_spoken_of_only_where_interval_and_test_agree(low, high, p, words):
     assert verdict._comparison(arm_with(low, high, p)).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("p", "adjusted", "seeds", "words", "end"),
+    [
+        (0.03, 0.04, 10, "sam raises S", None),
+        (0.03, 0.06, 10, "sam does not clearly change S", "alone, sam would differ."),
+        (0.03, 0.09, 6, "sam does not clearly change S", "with fewer than 7 seeds."),
+        (0.06, 0.18, 10, "sam does not clearly change S", None),
+    ],
+)
+def test_of_several_arms_the_adjusted_test_decides(p, adjusted, seeds, words, end):
+    arm = arm_with(0.01, 0.2, p, adjusted_p=adjusted, seeds=seeds)
+    assert verdict._comparison(arm).startswith(words)
+    said = verdict._of_several([arm, arm_with(-1, 1, 1, seeds=seeds), arm])
+    assert said[0].endswith(end.replace("sam", "sam, sam")) if end else said == []
+
+
+@pytest.mark.parametrize("arms", range(1, 12))
+def test_as_many_seeds_as_it_names_can_tell_an_arm_from_the_others(arms):
+    said = verdict._of_several([arm_with(0.01, 0.2, 0.03, adjusted_p=0.1)] * arms)[0]
+    named = re.search(r"fewer than (\d+) seeds", said)
+    enough = int(named[1]) if named else 6
+    assert arms * 2 / 2**enough < 0.05
+    assert named is None or arms * 2 / 2 ** (enough - 1) >= 0.05
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ A sentence is printed only where it could have come out otherwise: with at least
 complete seeds (a sign-flip test with five cannot reach p < 0.05), nothing missing, and periods
 that are long enough for a newborn to learn. Otherwise the reason stands in its place.
 
-It says that something differs only if the interval *and* the sign-flip test say so. Percentile
+It says that something differs only if the interval *and* the sign-flip test say so, the test
+adjusted for the number of interventions: without that, a fourth of reports on nine arms that do
+nothing would say that one does something (``docs/coverage.md``). Percentile
 intervals of a few seeds are too narrow: simulated on normal scores (400 matrices, 1 to 12 tasks),
 the 95 % interval of the IQM covers 90 to 93 % with 6 seeds and 92 to 95 % with 10; together with
 the exact test at 0.05, 1.5 to 4 % of sentences would be false.
@@ -12,6 +14,7 @@ the exact test at 0.05, 1.5 to 4 % of sentences would be false.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -103,13 +106,23 @@ def _sentence(summary: Summary) -> str:
     if arms:
         broken = 0 if none is None else none.broken_newborns
         said.append(f"Against it, {'; '.join(_comparison(arm, broken) for arm in arms.values())}.")
-    fragile = [arm.reg for arm in arms.values() if _fragile(arm)]
-    if fragile:
-        said.append(
-            f"Adjusted for {len(arms)} interventions (Holm), "
-            f"p is not below {SIGNIFICANT} for {', '.join(fragile)}."
-        )
+    said += _of_several(list(arms.values()))
     return " ".join(said)
+
+
+def _of_several(arms: list[Arm]) -> list[str]:
+    """What the adjustment for several arms has taken from the words, if anything."""
+    fragile = [arm.reg for arm in arms if _fragile(arm)]
+    if not fragile:
+        return []
+    found = (
+        f"Adjusted for {len(arms)} interventions (Holm); alone, {', '.join(fragile)} would differ"
+    )
+    # the smallest p of a sign-flip test, times the arms, is the smallest that Holm leaves
+    enough = math.ceil(math.log2(2 * len(arms) / SIGNIFICANT + 1e-9))
+    if max(len(score.seeds) for arm in arms for score in _scores(arm)) < enough:
+        return [f"{found}, and of so many none could with fewer than {enough} seeds."]
+    return [f"{found}."]
 
 
 def _plain_agent(agent: str, none: Arm) -> str:
@@ -149,18 +162,21 @@ def _comparison(arm: Arm, broken: int = 0) -> str:
 
 
 def _differs(score: Score) -> bool:
-    """Whether both the interval and the sign-flip test say that a difference is not zero."""
+    """Whether both the interval and the adjusted test say that a difference is not zero."""
+    return _apart(score, score.p if score.adjusted_p is None else score.adjusted_p)
+
+
+def _apart(score: Score, p: float | None) -> bool:
     gain = score.difference
-    sure = score.p is not None and score.p < SIGNIFICANT
-    return gain is not None and sure and not gain.low <= 0 <= gain.high
+    return gain is not None and p is not None and p < SIGNIFICANT and not gain.low <= 0 <= gain.high
 
 
 def _fragile(arm: Arm) -> bool:
-    """Whether a difference that is spoken of would not survive the adjustment."""
+    """Whether a difference is not spoken of for the adjustment alone."""
     if arm.broken_newborns:
         return False
-    scores = [score for score in (arm.plasticity, arm.performance) if score is not None]
-    return any(
-        _differs(score) and score.adjusted_p is not None and score.adjusted_p >= SIGNIFICANT
-        for score in scores
-    )
+    return any(_apart(score, score.p) and not _differs(score) for score in _scores(arm))
+
+
+def _scores(arm: Arm) -> list[Score]:
+    return [score for score in (arm.plasticity, arm.performance) if score is not None]
