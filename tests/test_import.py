@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -483,6 +484,35 @@ def test_hostile_names_stay_names(tmp_path: Path) -> None:
     assert "<script" not in (tmp_path / "new" / "report.html").read_text()
     assert sorted(os.listdir(tmp_path)) == ["a.csv", "new"]
     assert arm in {record.reg for record in read(tmp_path / "new").learners}
+
+
+def test_hostile_arms_stay_one_cell_of_every_table(tmp_path: Path) -> None:
+    arms = [
+        "none",
+        "../../evil",
+        "a|b",
+        "\\input{x}&_#%$",
+        "=cmd()",
+        "`id`",
+        "..",
+        "</table>",
+        "{arm}",
+    ]
+    ends = range(10, 41, 10)
+    rows = "".join(f'{end},1,10,"{arm}"\n' for arm in arms for end in ends)
+    (tmp_path / "a.csv").write_text("step,return,length,arm\n" + rows)
+    import_runs(Import(files=[tmp_path / "a.csv"], shifts=[20]), tmp_path / "new")
+    write_report(tmp_path / "new", tables_to=tmp_path / "tables")
+    assert sorted(os.listdir(tmp_path)) == ["a.csv", "new", "tables"]
+    page = (tmp_path / "new" / "report.html").read_text()
+    assert "&lt;/table&gt;" in page
+    for table in (tmp_path / "tables").glob("*.md"):
+        lines = [line for line in table.read_text().splitlines() if "|" in line]
+        assert len({re.sub(r"\\.", "", line).count("|") for line in lines}) == 1
+    for table in (tmp_path / "tables").glob("*.tex"):
+        body = [row for row in table.read_text().splitlines() if row.endswith(r" \\")]
+        assert len({re.sub(r"\\[&\\]", "", row).count("&") for row in body}) == 1
+        assert r"\input{" not in table.read_text()
 
 
 # -- the command ---------------------------------------------------------------------------------
