@@ -179,7 +179,8 @@ class DQN(Acting):
 
     def scope(self, name: str) -> list[nn.Parameter]:
         """The parameters of a scope; see `rlplastic.agents.networks.scope_of`."""
-        chain = learnt_chain(self.q_net) if name in ("critic", "all") else None
+        bare = len(self.q_net._modules) == 2  # extractor and layers: nothing has been added
+        chain = learnt_chain(self.q_net) if bare and name in ("critic", "all") else None
         if chain is not None:  # the same, without a walk through all modules at every update
             return weights_of(chain)
         head = [p for path in paths_to_outputs(self.q_net) for p in last_linear(path[-1])]
