@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
 class LeanAdam(torch.optim.Adam):
@@ -25,9 +26,9 @@ class LeanAdam(torch.optim.Adam):
                 continue
             states = [self.state[p] for p in moved]
             beta1, beta2 = group["betas"]
-            steps = [state["step"] for state in states]
+            steps = together(states)
             with torch.no_grad():
-                torch._foreach_add_(steps, 1)
+                count(steps)
                 decoupled = group.get("decoupled_weight_decay", False)
                 kernel = torch._fused_adamw_ if decoupled else torch._fused_adam_
                 kernel(
@@ -49,3 +50,25 @@ class LeanAdam(torch.optim.Adam):
                 )
 
     step.hooked = True  # type: ignore[attr-defined]  # torch would wrap it in its profiler's entry
+
+
+def together(states: list[dict[str, Any]]) -> list[Tensor]:
+    """The counts of steps of some parameters, as views of one tensor, in order.
+
+    Each stays a tensor of its own for whoever reads it or changes it in place; what has been put
+    in the place of one is taken in at the next step.
+    """
+    steps = [state["step"] for state in states]
+    whole = steps[0]._base
+    if whole is None or len(whole) != len(steps) or any(s._base is not whole for s in steps):
+        steps = list(torch.stack(steps).unbind())
+        for state, step in zip(states, steps, strict=True):
+            state["step"] = step
+    return steps
+
+
+def count(steps: list[Tensor]) -> None:
+    """Add 1 to each of what `together` returned, in one kernel."""
+    whole = steps[0]._base
+    assert whole is not None
+    whole += 1

@@ -31,6 +31,7 @@ from rlplastic.agents.networks import (
     scope_of,
     set_channels_last,
 )
+from rlplastic.agents.pages import keep_pages
 from rlplastic.agents.replay import LeanReplay
 from rlplastic.agents.resume import restore, snapshot
 from rlplastic.interventions import Interventions, Part
@@ -65,6 +66,7 @@ class DQN(Acting):
         duelling: bool = False,
         **kwargs: Any,
     ) -> None:
+        keep_pages()
         self.interventions = interventions or Interventions()
         self.critic = Critic(**self.interventions.critic(critic or {"kind": "huber"}))
         self.channels_last = channels_last

@@ -72,10 +72,10 @@ class LeanPolicy(ActorCriticPolicy):
     """stable-baselines3's ``MlpPolicy`` of PPO.
 
     Attributes:
-        acting: What `towers` found, while `held`; None: look each time.
+        known: What `towers` found, while `held`; None: look each time.
     """
 
-    acting: Towers | None = None
+    known: Towers | None = None
 
     @property
     def lean(self) -> bool:
@@ -133,15 +133,15 @@ class LeanPolicy(ActorCriticPolicy):
     @contextmanager
     def held(self) -> Iterator[None]:
         """Meanwhile no module is changed or watched: do not look each time."""
-        self.acting = self.towers() if self.lean else None
+        self.known = self.towers() if self.lean else None
         try:
             yield
         finally:
-            self.acting = None
+            self.known = None
 
     def said(self, prepared: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``[batch, actions]`` and values ``[batch, 1]``."""
-        towers = None if torch.is_grad_enabled() else self.acting or self.towers()
+        towers = None if torch.is_grad_enabled() else self.known or self.towers()
         if towers is not None:
             return towers.said(prepared)
         net = self.mlp_extractor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ from rlplastic.agents.networks import (
     scope_of,
     set_channels_last,
 )
+from rlplastic.agents.pages import keep_pages
 from rlplastic.agents.policies import LeanCnnPolicy, LeanPolicy
 from rlplastic.agents.resume import restore, snapshot
 from rlplastic.agents.rollout import Collector, Rollout
@@ -66,6 +68,7 @@ class PPO(Collector):
         critic: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        keep_pages()
         self.interventions = interventions or Interventions()
         self.critic = Critic(**self.interventions.critic(critic or {"kind": "mse"}))
         self.channels_last = channels_last
@@ -101,6 +104,12 @@ class PPO(Collector):
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         self.interventions.new_objective(self)
+        policy: Any = self.policy
+        still = isinstance(policy, LeanPolicy) and self.interventions.idle
+        with policy.held() if still else nullcontext():
+            self._passes()
+
+    def _passes(self) -> None:
         log: list[dict[str, Tensor]] = []
         kept_on = True
         for _ in range(self.interventions.repeats(self, self.n_epochs)):
@@ -150,7 +159,7 @@ class PPO(Collector):
             return {name: found[name] for name in names or found}
 
         plain = self.interventions.plain_loss and not self.critic.binned
-        towers = policy.towers() if lean and plain else None
+        towers = policy.known or policy.towers() if lean and plain else None
         if towers is not None and towers.learnt:
             by_hand = ByHand(towers, observations, surrogate)
             return Minibatch(policy, terms, by_hand), by_hand.look

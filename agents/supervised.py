@@ -32,6 +32,7 @@ from rlplastic.agents.networks import (
     new_policy,
     scope_of,
 )
+from rlplastic.agents.pages import keep_pages
 from rlplastic.agents.predictor import Predictor, answers_of
 from rlplastic.agents.resume import restore, snapshot
 from rlplastic.envs.supervised import Supervised
@@ -95,6 +96,7 @@ class SupervisedLearner(BaseAlgorithm):
                 "a supervised agent needs a stream that tells the right answers, as the suite "
                 "MNIST-Permuted has; this one only pays rewards"
             )
+        keep_pages()
         self.examples = base
         self.interventions = interventions or Interventions()
         self.loss: str = self.interventions.critic({"kind": "mean"})["kind"]

@@ -6,18 +6,20 @@
     python -m rlplastic.benchmarks.speed --cases 'dqn-*,sweep' --repeats 5
 
 Each case is a suite's task with the agent's preset, unshifted. These kinds are run in turn, each in
-a process of its own on one thread, born with what a bench's workers are (`worker.inheritance`),
-and timed after learning has started:
+a process of its own on one thread, started as a bench starts its workers, and timed after learning
+has started:
 
-==========================  ====================================================================
-stable-baselines3           its class on our stream: the agent alone makes the difference
-stable-baselines3, own env  its class on its own wrappers (`make_atari_env`, `make_vec_env`): what
-                            its users run. No sticky actions, an episode ends with a life; of
-                            Atari, needs opencv-python
-none                        our agent as a bench runs it: record, TensorBoard and probes included
-none, unrecorded            our agent alone
-sam                         as `none`, with SAM on the critic
-==========================  ====================================================================
+=============================  =================================================================
+stable-baselines3              its class on our stream: the agent alone makes the difference
+stable-baselines3, pages kept  the same after `rlplastic.agents.pages.keep_pages`, which our
+                               agents call: what that alone is worth
+stable-baselines3, own env     its class on its own wrappers (`make_atari_env`, `make_vec_env`):
+                               what its users run. No sticky actions, an episode ends with a
+                               life; of Atari, needs opencv-python
+none                           our agent as a bench runs it: record, TensorBoard, probes included
+none, unrecorded               our agent alone
+sam                            as `none`, with SAM on the critic
+=============================  =================================================================
 
 Numbers are medians over the repeats. Ratios to stable-baselines3 are of processor time, within each
 repeat: the ones to go by on a shared machine. *Limit* is the time of the bare matrix products of
@@ -44,6 +46,7 @@ from rlplastic.benchmarks.pages import made_by, write
 from rlplastic.benchmarks.speed_limit import growth, limit
 from rlplastic.benchmarks.speed_run import (
     BARE,
+    KEPT,
     NONE,
     OWN_ENV,
     PARTS,
@@ -59,7 +62,7 @@ from rlplastic.request import Request
 
 CONTROL, ATARI = "Control-Shifted/CartPole-stationary", "Atari-Shifted/Breakout-stationary"
 MINATAR = "MinAtar-Shifted/MinAtarBreakout-stationary"
-KINDS = (SB3, OWN_ENV, NONE, BARE, SAM)
+KINDS = (SB3, KEPT, OWN_ENV, NONE, BARE, SAM)
 RECORD = 0.05  # of the time, at most
 FRAME = 7_200  # bytes of an Atari transition, at most
 
@@ -273,6 +276,7 @@ def compare(case: Case, repeats: int) -> Iterator[str]:
 
 def beside(case: Case, runs: dict[str, list[Timing]], bare: float) -> Iterator[str]:
     """What is said below a case's table."""
+    yield f"- none to stable-baselines3 with pages kept: {spread(ratios(runs, KEPT, NONE, 'busy'))}"
     if case.lacks:
         yield f"- left out: {OWN_ENV}, which needs {case.lacks} (pip install opencv-python)"
     elif case.own:
@@ -311,7 +315,7 @@ def recorded(case: Case, runs: dict[str, list[Timing]], budget: str) -> str:
 def sweep(repeats: int) -> Iterator[str]:
     """Two processes of a kind at once; lines of Markdown."""
     jobs = jobs_of(SWEPT)
-    runs: dict[str, list[float]] = {kind: [] for kind in (SB3, OWN_ENV, NONE) if kind in jobs}
+    runs: dict[str, list[float]] = {kind: [] for kind in (SB3, KEPT, OWN_ENV, NONE) if kind in jobs}
     for _ in range(repeats):
         for kind, rates in runs.items():
             rates.append(sum(1 / found.wall for found in together([jobs[kind]] * 2)))
@@ -355,7 +359,7 @@ def main() -> int:
     chosen = [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
     if not chosen or given.repeats < 1:
         parser.error(f"no case {given.cases!r} of {', '.join(names)}, or no repeats")
-    os.environ.update(worker.inheritance())  # for the processes that are started from here on
+    os.environ.update(worker.ONE_THREAD)  # for the processes that are started from here on
     page = ["# Speed beside stable-baselines3", "", *made_by("rlplastic.benchmarks.speed")]
     page += ["What the kinds are is said at the head of `benchmarks/speed.py`.", ""]
     programs: dict[str, Callable[[int], Iterator[str]]] = {SWEEP: sweep, MEMORY: memory}

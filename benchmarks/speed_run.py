@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 from stable_baselines3.common.callbacks import BaseCallback
 
 from rlplastic import options, registry
+from rlplastic.agents.pages import keep_pages
 from rlplastic.cell import Cell
 
-SB3, OWN_ENV = "stable-baselines3", "stable-baselines3, own env"
+SB3, KEPT, OWN_ENV = (f"stable-baselines3{more}" for more in ("", ", pages kept", ", own env"))
 NONE, BARE, SAM = "none", "none, unrecorded", "sam"
 STARTS = 200  # transitions before a DQN's first update; waiting for more shows nothing
 PARTS = ("environment", "acting", "storing", "sampling", "update", "bookkeeping")
@@ -41,7 +42,7 @@ class Job(NamedTuple):
 
     Attributes:
         cell: What is trained.
-        kind: One of the five.
+        kind: One of the six.
         steps: Environment steps that are timed; then half as many with timers of the parts.
         make_env: Gymnasium's id of the environment, for stable-baselines3's own wrappers.
     """
@@ -150,10 +151,12 @@ def stock(job: Job, horizon: int) -> Any:
     from rlplastic import runner
 
     config = configured(job.cell)
-    if job.kind == SB3:
-        env: Any = runner.build_stream(job.cell)
+    if job.kind == KEPT:
+        keep_pages()
+    if job.kind == OWN_ENV:
+        env: Any = own_environment(job.make_env, config.num_envs)
     else:
-        env = own_environment(job.make_env, config.num_envs)
+        env = runner.build_stream(job.cell)
     plain = replace(config, fused=False, channels_last=False)
     kind = getattr(stable_baselines3, job.cell.agent.upper())
     seed = job.cell.random_seed("agent")
@@ -184,7 +187,7 @@ def measure(job: Job, meet: Callable[[], Any] = lambda: None) -> Timing:
     length = warm + 2 * job.steps + 3 * config.rollout
     # where nothing is measured the replay memory has its full size all the same
     horizon = getattr(config, "buffer_size", length)
-    if job.kind in (SB3, OWN_ENV):
+    if job.kind in (SB3, KEPT, OWN_ENV):
         agent = stock(job, horizon)
         agent.learn(length, callback=clock, log_interval=None)
         return timing(clock, agent, 0.0, job.cell.period)

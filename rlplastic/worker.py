@@ -31,13 +31,6 @@ from rlplastic.progress import Display
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
-# glibc gives freed pages back to the system and takes new ones, zeroed, a moment later: that is a
-# fifth of the time of an update that swaps the weights of an Atari network. Others ignore these.
-KEEP_PAGES = {
-    "MALLOC_TRIM_THRESHOLD_": str(2**30),
-    "MALLOC_MMAP_THRESHOLD_": str(2**25),  # the most that glibc takes
-    "MALLOC_TOP_PAD_": str(2**26),
-}
 PATIENCE = 2.0  # seconds for what has been killed to be gone
 TAKEN = "taken"  # another process has claimed the cell
 TAIL = 4000  # characters of a failed worker's output that are kept
@@ -214,22 +207,15 @@ def _server() -> int | None:
     return pid
 
 
-def inheritance() -> dict[str, str]:
-    """The variables that a worker is born with, beside those of this process."""
-    kept = {name: os.environ.get(name, value) for name, value in KEEP_PAGES.items()}
-    return {**kept, **ONE_THREAD}  # who has said otherwise of pages is heard
-
-
 @contextmanager
 def _inherited() -> Iterator[None]:
-    """What a process started inside is born with: one thread a library, pages, deaf to Ctrl-C.
+    """What a process started inside is born with: one thread a library, deaf to Ctrl-C.
 
     Ctrl-C reaches every process of a terminal; the parent alone answers it. Blocked signals stay
     blocked in children and in what they execute, so there is no moment at which it gets through.
     """
-    born_with = inheritance()
-    before = {name: os.environ.get(name) for name in born_with}
-    os.environ.update(born_with)
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield

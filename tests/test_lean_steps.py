@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -35,4 +37,43 @@ def test_a_lean_step_has_the_bytes_of_torchs(lean, plain, extra):
             second.grad = torch.randn(5, 3) if number >= 2 else None
             optimizer.step()
         ends.append([p.detach().numpy().tobytes() for p in (first, second)])
+    assert ends[0] == ends[1]
+
+
+def replaced(optimizer, weights):
+    optimizer.state[weights[1]]["step"] = torch.tensor(0.0)
+
+
+def emptied(optimizer, weights):
+    optimizer.state[weights[1]]["step"].zero_()
+
+
+def left_out(optimizer, weights):
+    weights[1].grad = None
+
+
+def forgotten(optimizer, weights):
+    del optimizer.state[weights[1]]
+
+
+def copied(optimizer, weights):
+    optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+
+
+@pytest.mark.parametrize("change", [replaced, emptied, left_out, forgotten, copied])
+def test_counts_of_steps_are_each_weights_own(change):
+    """They lie together in memory; who changes one, or leaves a weight out, changes no other."""
+    ends = []
+    for kind in (LeanAdam, torch.optim.Adam):
+        torch.manual_seed(0)
+        weights = [torch.nn.Parameter(torch.randn(4)) for _ in range(3)]
+        optimizer = kind(weights, lr=0.05, fused=True)
+        for number in range(6):
+            for weight in weights:
+                weight.grad = torch.randn(4)
+            if number in (2, 3):
+                change(optimizer, weights)
+            optimizer.step()
+        steps = [float(optimizer.state[w]["step"]) for w in weights]
+        ends.append(([w.detach().numpy().tobytes() for w in weights], steps))
     assert ends[0] == ends[1]

@@ -190,6 +190,12 @@ class Interventions:
         """True if no member changes the critic's term, which then may do without a graph."""
         return not (self._penalties or self._weights)
 
+    @property
+    def idle(self) -> bool:
+        """True if no member has a part in an update, so that none watches or changes a module."""
+        hooks = (self._before, self._changes, self._after)
+        return self.plain_loss and self._gradient is None and not any(hooks)
+
     def penalised(self, agent: Learner, losses: Losses) -> Losses:
         """The losses with every member's penalty in the critic's term."""
         if not self._penalties:
