@@ -7,7 +7,8 @@
 
 Each case is a suite's task with the agent's preset, unshifted. These kinds are run in turn, each in
 a process of its own on one thread, started as a bench starts its workers, and timed after learning
-has started:
+has started; of small networks after `SETTLED` updates, when a step of Adam costs what it costs
+from then on:
 
 =============================  =================================================================
 stable-baselines3              its class on our stream: the agent alone makes the difference
@@ -63,6 +64,9 @@ from rlplastic.request import Request
 CONTROL, ATARI = "Control-Shifted/CartPole-stationary", "Atari-Shifted/Breakout-stationary"
 MINATAR = "MinAtar-Shifted/MinAtarBreakout-stationary"
 KINDS = (SB3, KEPT, OWN_ENV, NONE, BARE, SAM)
+SETTLED = (
+    1_000  # updates after which moments of Adam without a gradient have faded from its numbers
+)
 RECORD = 0.05  # of the time, at most
 FRAME = 7_200  # bytes of an Atari transition, at most
 
@@ -78,6 +82,7 @@ class Case:
         steps: Environment steps that are timed in a run.
         own: What stable-baselines3's wrappers are given; empty: that kind is left out.
         settings: Changes to the preset.
+        updates: Made before anything is timed, at least.
         target: Least ratio of `none` to stable-baselines3; 0: none is set.
         sam: Largest ratio of SAM's updates to those of `none`; 0: none is set.
         sam_run: The same of whole runs.
@@ -89,6 +94,7 @@ class Case:
     steps: int
     own: str = ""
     settings: tuple[str, ...] = ()
+    updates: int = SETTLED
     target: float = 0.0
     sam: float = 0.0
     sam_run: float = 0.0
@@ -115,6 +121,7 @@ CASES = [
         task=ATARI,
         steps=400,
         own=OWN_ATARI,
+        updates=0,
         target=1.5,
         sam=1.9,
         sam_run=1.6,
@@ -125,6 +132,7 @@ CASES = [
         task=ATARI,
         steps=1_024,
         own=OWN_ATARI,
+        updates=0,
         target=1.35,
         sam=2.75,
     ),
@@ -134,6 +142,7 @@ CASES = [
         task=ATARI,
         steps=1_024,
         settings=SEPARATE,
+        updates=0,
         sam=1.65,
     ),
     Case(name="dqn-minatar", agent="dqn", task=MINATAR, steps=3_000, target=2.3, sam=1.9),
@@ -211,8 +220,9 @@ def together(jobs: Sequence[Job]) -> list[Timing]:
 def jobs_of(case: Case) -> dict[str, Job]:
     """One process of each kind."""
     none, sam = cell_of(case, "none"), cell_of(case, "sam")
+    cells = {kind: sam if kind == SAM else none for kind in case.kinds}
     return {
-        kind: Job(sam if kind == SAM else none, kind, case.steps, case.own) for kind in case.kinds
+        kind: Job(cell, kind, case.steps, case.own, case.updates) for kind, cell in cells.items()
     }
 
 

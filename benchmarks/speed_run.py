@@ -45,12 +45,14 @@ class Job(NamedTuple):
         kind: One of the six.
         steps: Environment steps that are timed; then half as many with timers of the parts.
         make_env: Gymnasium's id of the environment, for stable-baselines3's own wrappers.
+        updates: Made before anything is timed, at least.
     """
 
     cell: Cell
     kind: str
     steps: int
     make_env: str = ""
+    updates: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +184,10 @@ def measure(job: Job, meet: Callable[[], Any] = lambda: None) -> Timing:
 
     torch.set_num_threads(1)
     config = configured(job.cell)
-    warm = config.rollout if job.cell.agent == "ppo" else STARTS + 64
+    if job.cell.agent == "ppo":
+        warm = config.rollout + job.updates * config.batch_size // config.n_epochs
+    else:
+        warm = STARTS + 64 + job.updates * config.rollout // config.gradient_steps
     clock = Stopwatch(warm, job.steps, meet)
     length = warm + 2 * job.steps + 3 * config.rollout
     # where nothing is measured the replay memory has its full size all the same

@@ -77,3 +77,37 @@ def test_counts_of_steps_are_each_weights_own(change):
         steps = [float(optimizer.state[w]["step"]) for w in weights]
         ends.append(([w.detach().numpy().tobytes() for w in weights], steps))
     assert ends[0] == ends[1]
+
+
+def denormals(optimizer):
+    """How many moments are neither 0 nor normal."""
+    smallest = torch.finfo(torch.float32).tiny
+    moments = [state["exp_avg"].abs() for state in optimizer.state.values()]
+    return sum(int(((m > 0) & (m < smallest)).sum()) for m in moments)
+
+
+@pytest.mark.parametrize("already", [False, True])
+def test_moments_that_fade_become_0_and_change_no_weight(already):
+    """Gradients that are 0 from some step on; the processor is left in the mode it was in."""
+    ends = []
+    for kind in (LeanAdam, torch.optim.Adam):
+        torch.manual_seed(0)
+        weight = torch.nn.Parameter(torch.cat([torch.randn(50), torch.zeros(50)]))
+        optimizer = kind([weight], lr=0.05, fused=True)
+        for number in range(1500):
+            weight.grad = torch.randn(100) * (number < 5)
+            if kind is LeanAdam and already:
+                torch.set_flush_denormal(True)
+            try:
+                optimizer.step()
+                assert (_smallest() * 1.0 == 0) == (kind is LeanAdam and already)
+            finally:
+                torch.set_flush_denormal(False)
+        ends.append((weight.detach().numpy().tobytes(), denormals(optimizer)))
+    (lean, faded), (plain, stuck) = ends
+    assert lean == plain
+    assert faded == 0 < stuck
+
+
+def _smallest():
+    return 5e-324
