@@ -17,10 +17,9 @@ from rlplastic.agents.direct import (
     huber,
     huber_slopes,
     learnt_chain,
-    weights_of,
 )
 from rlplastic.agents.duelling import output_of, paths_to_outputs, split
-from rlplastic.agents.learner import Minibatch, update, wrapped
+from rlplastic.agents.learner import Minibatch, Scopes, update, wrapped
 from rlplastic.agents.networks import (
     Layer,
     default_optimizer,
@@ -72,6 +71,7 @@ class DQN(Acting):
         self.channels_last = channels_last
         self.double, self.duelling = double, duelling
         self.num_updates = 0
+        self._scopes = Scopes()
         self.last_batch: ReplayBufferSamples | None = None
         self.last_terms: dict[str, Tensor] = {}
         kwargs["policy_kwargs"] = self.interventions.build(dict(kwargs.get("policy_kwargs") or {}))
@@ -177,14 +177,13 @@ class DQN(Acting):
         return values
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "initial"]
+        return [*super()._excluded_save_params(), "initial", "_scopes"]
 
     def scope(self, name: str) -> list[nn.Parameter]:
         """The parameters of a scope; see `rlplastic.agents.networks.scope_of`."""
-        bare = len(self.q_net._modules) == 2  # extractor and layers: nothing has been added
-        chain = learnt_chain(self.q_net) if bare and name in ("critic", "all") else None
-        if chain is not None:  # the same, without a walk through all modules at every update
-            return weights_of(chain)
+        return self._scopes.of(name, self.policy.optimizer, self._scope)
+
+    def _scope(self, name: str) -> list[nn.Parameter]:
         head = [p for path in paths_to_outputs(self.q_net) for p in last_linear(path[-1])]
         return scope_of(name, critic=self.q_net.parameters(), head=head, actor=())
 

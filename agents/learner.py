@@ -85,6 +85,32 @@ class Minibatch:
         return self._terms(names)
 
 
+class Scopes:
+    """The parameters of an agent's scopes, kept while its optimizer has the same ones.
+
+    A walk through the modules takes as long as a pass of a small network.
+    """
+
+    def __init__(self) -> None:
+        self._held: list[nn.Parameter] = []
+        self._known: dict[str, list[nn.Parameter]] = {}
+
+    def of(
+        self,
+        name: str,
+        optimizer: torch.optim.Optimizer,
+        walk: Callable[[str], list[nn.Parameter]],
+    ) -> list[nn.Parameter]:
+        """The parameters of a scope, by the walk if they are not known."""
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        before = self._held
+        if len(before) != len(held) or any(a is not b for a, b in zip(before, held, strict=True)):
+            self._held, self._known = held, {}
+        if name not in self._known:
+            self._known[name] = walk(name)
+        return list(self._known[name])
+
+
 def wrapped(
     interventions: Interventions, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, ...]:

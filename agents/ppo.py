@@ -16,7 +16,7 @@ from stable_baselines3.common.utils import explained_variance
 from torch import Tensor, nn
 
 from rlplastic.agents.critics import Critic, cross_entropy, logits_of
-from rlplastic.agents.learner import Minibatch, has_dropout, update, wrapped
+from rlplastic.agents.learner import Minibatch, Scopes, has_dropout, update, wrapped
 from rlplastic.agents.networks import (
     Layer,
     auxiliary,
@@ -73,7 +73,7 @@ class PPO(Collector):
         self.critic = Critic(**self.interventions.critic(critic or {"kind": "mse"}))
         self.channels_last = channels_last
         self.num_updates = 0
-        self._scopes: tuple[list[nn.Parameter], dict[str, list[nn.Parameter]]] = ([], {})
+        self._scopes = Scopes()
         self.last_batch: RolloutBufferSamples | None = None
         self.last_terms: dict[str, Tensor] = {}
         kwargs["policy_kwargs"] = self.interventions.build(dict(kwargs.get("policy_kwargs") or {}))
@@ -200,18 +200,8 @@ class PPO(Collector):
         return [*super()._excluded_save_params(), "initial", "_scopes"]
 
     def scope(self, name: str) -> list[nn.Parameter]:
-        """The parameters of a scope; see `rlplastic.agents.networks.scope_of`.
-
-        Kept while the optimizer has the same ones, since walking the modules takes long.
-        """
-        held = [p for group in self.policy.optimizer.param_groups for p in group["params"]]
-        before, scopes = self._scopes
-        if len(before) != len(held) or any(a is not b for a, b in zip(before, held, strict=True)):
-            scopes = {}
-            self._scopes = held, scopes
-        if name not in scopes:
-            scopes[name] = self._scope(name)
-        return list(scopes[name])
+        """The parameters of a scope; see `rlplastic.agents.networks.scope_of`."""
+        return self._scopes.of(name, self.policy.optimizer, self._scope)
 
     def _scope(self, name: str) -> list[nn.Parameter]:
         paths = [*self._path("vf"), *auxiliary(self.policy)]

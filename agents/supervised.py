@@ -20,8 +20,8 @@ from stable_baselines3.common.utils import obs_as_tensor, update_learning_rate
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from rlplastic.agents.direct import Slopes, by_weight, mean_loss, outputs, slopes, weights_of
-from rlplastic.agents.learner import Direct, Minibatch, has_dropout, update
+from rlplastic.agents.direct import Slopes, by_weight, mean_loss, outputs, slopes
+from rlplastic.agents.learner import Direct, Minibatch, Scopes, has_dropout, update
 from rlplastic.agents.losses import loss_of
 from rlplastic.agents.networks import (
     Layer,
@@ -102,6 +102,7 @@ class SupervisedLearner(BaseAlgorithm):
         self.loss: str = self.interventions.critic({"kind": "mean"})["kind"]
         self.max_grad_norm = max_grad_norm
         self.num_updates = 0
+        self._scopes = Scopes()
         self.last_batch: Batch | None = None
         self.last_terms: dict[str, Tensor] = {}
         self._last_loss: Tensor | None = None
@@ -224,10 +225,10 @@ class SupervisedLearner(BaseAlgorithm):
 
     def scope(self, name: str) -> list[nn.Parameter]:
         """The parameters of a scope; the critic is the network, and there is no actor."""
+        return self._scopes.of(name, self.policy.optimizer, self._scope)
+
+    def _scope(self, name: str) -> list[nn.Parameter]:
         policy = self.policy
-        chain = policy.chain() if name in ("critic", "all") else None
-        if chain is not None:  # the same, without a walk through all modules at every update
-            return weights_of(chain)
         return scope_of(name, critic=policy.parameters(), head=last_linear(policy), actor=())
 
     def layers(self, name: str) -> list[Layer]:
