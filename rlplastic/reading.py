@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from rlplastic import store
 from rlplastic.cell import id_of, slot_name
@@ -183,14 +184,15 @@ def _bytes(path: Path) -> bytes:
 def _rows(content: bytes) -> tuple[list[dict[str, Any]], bool]:
     """The rows before the first line that is not one, and whether there was such a line."""
     rows: list[dict[str, Any]] = []
-    whole, _, rest = content.decode("utf-8", errors="replace").rpartition("\n")
+    lines, _, unfinished = content.rpartition(b"\n")
     try:  # all at once, which is what almost every record allows
-        rows = DECODER.decode(f"[{whole.replace(chr(10), ',')}]")
-        if len(rows) == content.count(b"\n") and all(isinstance(row, dict) for row in rows):
-            return rows, bool(rest)
-    except (ValueError, RecursionError):
+        rows = orjson.loads(b"[%b]" % lines.replace(b"\n", b","))
+        if len(rows) == content.count(b"\n") and set(map(type, rows)) <= {dict}:
+            return rows, bool(unfinished)
+    except ValueError:
         pass
     rows = []
+    whole, _, rest = content.decode("utf-8", errors="replace").rpartition("\n")
     for line in whole.split("\n") if b"\n" in content else ():
         try:
             row = DECODER.decode(line)

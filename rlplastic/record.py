@@ -24,8 +24,10 @@ missing     planned, not begun
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -188,9 +190,28 @@ class Results:
         """The records of every agent that learns."""
         return [record for slot, record in self.records.items() if slot[1] != "random"]
 
+    @cached_property
+    def _groups(self) -> dict[tuple[str, str | None], list[Record]]:
+        """Records by agent and task, and by agent alone: asked for thousands of times a report."""
+        groups: dict[tuple[str, str | None], list[Record]] = defaultdict(list)
+        for (task, agent, _, _), record in self.records.items():
+            groups[agent, task].append(record)
+            groups[agent, None].append(record)
+        return dict(groups)
+
+    @cached_property
+    def _kinds(self) -> dict[str, tuple[set[str], set[int]]]:
+        """Arms and seeds by agent."""
+        kinds: dict[str, tuple[set[str], set[int]]] = defaultdict(lambda: (set(), set()))
+        for _, agent, arm, seed in self.records:
+            arms, seeds = kinds[agent]
+            arms.add(arm)
+            seeds.add(seed)
+        return dict(kinds)
+
     def of(self, *, agent: str, task: str | None = None) -> list[Record]:
         """All records of an agent, of one task or of all."""
-        return [r for s, r in self.records.items() if s[1] == agent and task in (None, s[0])]
+        return list(self._groups.get((agent, task), ()))
 
     def regs(self, agent: str) -> list[str]:
         """Interventions that were compared on an agent: ``none`` first, the rest by name."""
@@ -198,7 +219,11 @@ class Results:
 
     def seeds(self, agent: str) -> list[int]:
         """Seeds that were planned for an agent, or are on disk."""
-        return sorted({r.slot[3] for r in self.of(agent=agent)})
+        return sorted(self._kinds[agent][1]) if agent in self._kinds else []
+
+    def arms(self, agent: str) -> set[str]:
+        """Arms of an agent that were planned, or are on disk, newborn ones included."""
+        return self._kinds[agent][0] if agent in self._kinds else set()
 
 
 def slot_of(cell: Mapping[str, Any]) -> Slot:

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -246,9 +247,10 @@ def _csv(rows: Iterable[tidy.Row]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(tidy.Row._fields)
-    for row in rows:
-        safe = dict(zip(tidy.Row._fields, map(export.quoted, row), strict=True))
-        writer.writerow((safe | {"value": row.value}).values())  # a number, which may be negative
+    safe = cache(export.quoted)  # there are as many rows as probes were taken, and few names
+    for task, agent, arm, seed, phase, step, metric, value, status in rows:
+        names = safe(task), safe(agent), safe(arm)
+        writer.writerow((*names, seed, phase, step, safe(metric), value, safe(status)))
     return buffer.getvalue()
 
 

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from scipy import stats
 from synthetic_records import write_results
 
-from rlplastic.metrics.predict import _pairs, association, predictors, rank_correlation
+from rlplastic.metrics.predict import (
+    _pairs,
+    association,
+    predictors,
+    rank_correlation,
+    resampled_correlation,
+)
 from rlplastic.metrics.study import Study
 from rlplastic.metrics.summary import summarise
 from rlplastic.reading import read
@@ -150,3 +156,19 @@ def test_two_seeds_say_nothing_and_the_page_says_so(tmp_path):
     write_report(folder)
     for page in ("report.html", "report.md"):
         assert "it takes three complete seeds" in (folder / page).read_text()
+
+
+@given(
+    seeds=st.integers(3, 6),
+    shifts=st.integers(1, 5),
+    levels=st.integers(1, 4),
+    seed=st.integers(0, 10_000),
+)
+def test_resamples_are_correlated_as_if_they_had_been_sorted(seeds, shifts, levels, seed):
+    """Of few levels, so with ties, and with constant resamples."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.integers(levels, size=(2, seeds, shifts)).astype(float)
+    drawn = rng.integers(seeds, size=(20, seeds))
+    counts = np.stack([np.bincount(rows, minlength=seeds) for rows in drawn])
+    sorted_ones = rank_correlation(x[drawn].reshape(20, -1), y[drawn].reshape(20, -1))
+    assert resampled_correlation(x, y, counts) == pytest.approx(sorted_ones, abs=1e-12)

@@ -16,7 +16,7 @@ from rlplastic.metrics.digits import Shown, fit_columns
 from rlplastic.metrics.study import Study
 from rlplastic.metrics.summary import SEED, Summary
 from rlplastic.metrics.tables import Table
-from rlplastic.record import FloatArray
+from rlplastic.record import FloatArray, IntArray
 
 FEWEST_SEEDS = 3
 RESAMPLES = 2_000
@@ -32,6 +32,32 @@ def rank_correlation(left: FloatArray, right: FloatArray) -> FloatArray:
     x, y = (r - r.mean(axis=-1, keepdims=True) for r in ranks)
     size = np.sqrt((x**2).sum(axis=-1) * (y**2).sum(axis=-1))
     return np.asarray((x * y).sum(axis=-1) / np.where(size > 0, size, 1.0))
+
+
+def resampled_correlation(left: FloatArray, right: FloatArray, counts: IntArray) -> FloatArray:
+    """`rank_correlation` of resamples of whole seeds, without sorting any of them.
+
+    In a resample, the rank of a value is half a place behind the values below it and half of those
+    that are equal to it; of each seed these are counted once.
+
+    Args:
+        left: ``[seeds, shifts]``.
+        right: The same.
+        counts: How often a resample has each seed: ``[resamples, seeds]``.
+
+    Returns:
+        ``[resamples]``.
+    """
+    middle = left.size / 2 + 0.5
+    sides = []
+    for values in (left, right):
+        flat = values.reshape(-1, 1, 1)
+        before = (values < flat).sum(axis=2) + (values == flat).sum(axis=2) / 2
+        sides.append(counts @ before.T + 0.5 - middle)  # [resamples, values]
+    weights = np.repeat(counts, left.shape[1], axis=1)
+    x, y = sides
+    size = np.sqrt((weights * x**2).sum(axis=1) * (weights * y**2).sum(axis=1))
+    return np.asarray((weights * x * y).sum(axis=1) / np.where(size > 0, size, 1.0))
 
 
 def association(
@@ -58,10 +84,9 @@ def association(
     points, draws = [], []
     for x, y in usable:
         points.append(float(rank_correlation(x.ravel(), y.ravel())))
-        rows = rng.integers(len(x), size=(resamples, len(x)))
-        draws.append(
-            rank_correlation(x[rows].reshape(resamples, -1), y[rows].reshape(resamples, -1))
-        )
+        drawn = rng.integers(len(x), size=(resamples, len(x)))
+        counts = (drawn[..., None] == np.arange(len(x))).sum(axis=1)
+        draws.append(resampled_correlation(x, y, counts))
     low, high = np.percentile(np.mean(draws, axis=0), TAILS)
     return Estimate(point=float(np.mean(points)), low=float(low), high=float(high))
 

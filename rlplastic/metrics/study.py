@@ -148,7 +148,7 @@ class Study:
         is compared if it was run on any task or seed: arms that have other seeds than their rivals
         would be ranked by their seeds.
         """
-        arms = {record.slot[2] for record in self.results.of(agent=agent)}
+        arms = self.results.arms(agent)
         chance = bool(self.results.of(agent="random", task=task))
         return [
             seed
