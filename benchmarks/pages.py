@@ -34,6 +34,14 @@ def made_by(module: str) -> list[str]:
     ]
 
 
+def verdict(value: float, bound: float, *, least: bool) -> str:
+    """A target and whether it was met; nothing where there is none."""
+    if not bound:
+        return ""
+    met = value >= bound if least else value <= bound
+    return f"{'≥' if least else '≤'} {bound:g}: {'met' if met else 'missed'}"
+
+
 def write(path: Path, lines: list[str]) -> None:
     """A page of these lines."""
     store.write_text(path, "\n".join(lines) + "\n")

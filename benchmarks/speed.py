@@ -43,7 +43,7 @@ from statistics import median
 from typing import Any
 
 from rlplastic import worker
-from rlplastic.benchmarks.pages import made_by, write
+from rlplastic.benchmarks.pages import made_by, verdict, write
 from rlplastic.benchmarks.speed_limit import growth, limit
 from rlplastic.benchmarks.speed_run import (
     BARE,
@@ -224,14 +224,6 @@ def jobs_of(case: Case) -> dict[str, Job]:
     return {
         kind: Job(cell, kind, case.steps, case.own, case.updates) for kind, cell in cells.items()
     }
-
-
-def verdict(value: float, bound: float, *, least: bool) -> str:
-    """A target and whether it was met; nothing where there is none."""
-    if not bound:
-        return ""
-    met = value >= bound if least else value <= bound
-    return f"{'≥' if least else '≤'} {bound:g}: {'met' if met else 'missed'}"
 
 
 def besides(value: float, bound: float) -> str:
