@@ -30,9 +30,26 @@ class Seen(NamedTuple):
     after: Tensor
 
 
-@once
+class Passed(NamedTuple):
+    """One pass of the critic.
+
+    Attributes:
+        values: What it says: ``[batch, outputs]``.
+        layers: Its hidden layers, input side first.
+    """
+
+    values: Tensor
+    layers: list[Seen]
+
+
 def seen(agent: Any, batch: Any) -> list[Seen]:
     """The critic's hidden layers on a minibatch, input side first."""
+    return passed(agent, batch).layers
+
+
+@once
+def passed(agent: Any, batch: Any) -> Passed:
+    """The critic on a minibatch."""
     layers = [layer for layer in agent.layers("critic") if layer.activation is not None]
     found: list[Seen] = []
     hooks = [
@@ -43,11 +60,11 @@ def seen(agent: Any, batch: Any) -> list[Seen]:
     ]
     try:
         with torch.no_grad():
-            agent.values(batch.observations)
+            values = agent.values(batch.observations)
     finally:
         for hook in hooks:
             hook.remove()
-    return found
+    return Passed(values, found)
 
 
 def per_unit(layer: Layer, values: Tensor) -> Tensor:
@@ -175,5 +192,4 @@ def stable_rank(agent: Any, batch: Any) -> float:
 @probe("value_magnitude")
 def value_magnitude(agent: Any, batch: Any) -> float:
     """Mean absolute output of the critic on the batch, over all actions for Q-values."""
-    with torch.no_grad():
-        return float(agent.values(batch.observations).abs().mean())
+    return float(passed(agent, batch).values.abs().mean())
