@@ -27,9 +27,9 @@ def outputs(model, observations):
     return model.policy.get_distribution(observations).distribution.logits
 
 
-@pytest.mark.parametrize("algorithm", [DQN, PPO])
-def test_the_penalty_is_the_formula_written_out(algorithm):
-    chain = ChurnReduction(strength=0.5)
+@pytest.mark.parametrize(("algorithm", "warmup"), [(DQN, 0), (DQN, 10_000), (PPO, 10_000)])
+def test_the_penalty_is_the_formula_written_out(algorithm, warmup):
+    chain = ChurnReduction(strength=0.5, warmup=warmup)
     model = agent_with(algorithm, chain)
     drawn = chain.state["observations"][-1]
     with torch.no_grad():
@@ -48,7 +48,7 @@ def test_the_penalty_is_the_formula_written_out(algorithm):
     if algorithm is DQN:
         churn = (now - before).square().mean()
         mean_loss, mean_churn = 0.999 * 0.3 + 0.001 * 2.0, 0.999 * 0.7 + 0.001 * churn.item()
-        weight = 0.5 * 0.01 * mean_loss / (mean_churn + 1e-8)
+        weight = 0.5 * (50 if warmup else 0.01 * mean_loss / (mean_churn + 1e-8))
         assert chain.state["loss"] == pytest.approx(mean_loss)
     else:
         churn, weight = -(before.exp() * now).sum(dim=1).mean(), 0.5 * 7.0

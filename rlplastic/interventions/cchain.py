@@ -14,6 +14,7 @@ from rlplastic.registry import intervention
 if TYPE_CHECKING:
     from torch import Tensor
 
+FIRST = 50.0  # the weight in a DQN's first updates (the code)
 UPDATES = 0.999  # decay of the running means, for each update
 ROLLOUTS = 0.98  # for each rollout
 
@@ -26,7 +27,7 @@ class ChurnReduction(Intervention):
     C-CHAIN (Tang et al., ICML 2025; bluecontra/C-CHAIN), after CHAIN (arXiv 2409.04792)::
 
         DQN    λ mean (Q(s) - Q_old(s))²            over all actions
-               λ = s ρ mean|loss| / mean churn
+               λ = s ρ mean|loss| / mean churn, 50 s in the first updates
         PPO    λ mean -Σ π_old(a|s) log π(a|s)      of a Gaussian, (μ(s) - μ_old(s))²
                λ = s max(1, ρ mean|loss| / mean churn), s before the eleventh rollout
 
@@ -34,12 +35,15 @@ class ChurnReduction(Intervention):
     the rollout. It is drawn when its old outputs are computed, one update before it is used, so
     that no second network is needed. The loss is DQN's critic loss at an update, and PPO's policy
     and entropy loss on average over a rollout. All means are running ones, of 1,000 updates or 50
-    rollouts (the code: windows of 50,000 updates, with λ = 50 for the first 10,000, or of 50
-    rollouts, which it begins anew when the world shifts).
+    rollouts (the code: windows of 50,000 updates, or of 50 rollouts, which it begins anew when the
+    world shifts).
 
     Attributes:
         strength: s; 0 is none.
         ratio_q: ρ of DQN, the penalty's size relative to the loss (0.01: the code).
+        warmup: Updates of a DQN with the fixed λ (10,000: the code). Without them a young network,
+            whose loss is large and whose churn the penalty makes smaller still, can be held where
+            it is: DQN's preset learnt nothing of CartPole in 20,000 updates.
         ratio_policy: ρ of PPO (1e4: the code, on classic control; the cross-entropy it is relative
             to holds the entropy, which has no gradient).
         lag: Updates between the old network and the present one (1: the code, whose index 2 counts
@@ -51,6 +55,7 @@ class ChurnReduction(Intervention):
 
     strength: Annotated[float, Ge(0)] = 1.0
     ratio_q: Annotated[float, Gt(0)] = 0.01
+    warmup: Annotated[int, Ge(0)] = 10_000
     ratio_policy: Annotated[float, Gt(0)] = 1e4
     lag: Annotated[int, Ge(1)] = 1
 
@@ -112,6 +117,8 @@ class ChurnReduction(Intervention):
             return self.strength * float(state["weight"])
         state["loss"] += (1 - UPDATES) * (abs(float(terms["critic"])) - state["loss"])
         state["churn"] += (1 - UPDATES) * (churn - state["churn"])
+        if agent.num_updates < self.warmup:
+            return self.strength * FIRST
         weight: float = self.strength * self.ratio_q * state["loss"] / (state["churn"] + 1e-8)
         return weight
 
