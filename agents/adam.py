@@ -74,7 +74,7 @@ def together(states: list[dict[str, Any]]) -> list[Tensor]:
     """
     steps = [state["step"] for state in states]
     whole = steps[0]._base
-    if whole is None or len(whole) != len(steps) or any(s._base is not whole for s in steps):
+    if whole is None or whole.shape != (len(steps),) or any(s._base is not whole for s in steps):
         steps = list(torch.stack(steps).unbind())
         for state, step in zip(states, steps, strict=True):
             state["step"] = step
