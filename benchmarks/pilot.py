@@ -6,7 +6,8 @@
     python -m rlplastic.benchmarks.pilot path/to/Mine.toml --plugin my_shift.py
 
 For each task and agent: newborns of ``none`` in world 1 (world 0 where nothing shifts), over one
-period of the budget ``small``, with five seeds that no bench uses; and random play in every world.
+period of the budget ``small`` (or of ``--budget``, for a task that only a longer one has), with five
+seeds that no bench uses; and random play in every world.
 It then rewrites the part of the suite's file below the line that says so: random levels, newborn
 curves, end levels, time to 80 %, the scale C_m (end level minus random) and whether the task is
 measurable (at least 4 of 5 newborns close half the gap from random to the stated reference). Tasks
@@ -45,13 +46,14 @@ SEEDS = (1000, 1001, 1002, 1003, 1004)
 MARK = "# --- measured by `python -m rlplastic.benchmarks.pilot`; the rest is rewritten by it ---\n"
 
 
-def pilot_plan(suite: str, agents: list[str], pattern: str) -> Plan:
+def pilot_plan(suite: str, agents: list[str], pattern: str, budget: str = "small") -> Plan:
     """One newborn life in phase 1 for each task, agent and seed, and the random reference."""
     learners = [name for name in load_suite(suite).budgets["small"].period if name != "random"]
     request = Request(
         agents=agents or learners[:1],
         regs=["none"],
         env=f"{suite}/{pattern}",
+        budget=budget,
         seeds=SEEDS,
     )
     plan = make_plan(request)
@@ -169,6 +171,7 @@ def main() -> int:
     parser.add_argument("suite", help="name of a suite, or its TOML file, which is rewritten")
     parser.add_argument("--agents", default="dqn,ppo", help="empty: random play alone")
     parser.add_argument("--tasks", default="*", help="pattern of task names")
+    parser.add_argument("--budget", default="small", help="whose period a newborn gets")
     parser.add_argument("--workers", type=int, default=pool.usable_cores(), help="cells at a time")
     parser.add_argument("--out", type=Path, default=None, help="default: results/pilot-SUITE")
     parser.add_argument("--plugin", action="append", default=[], help="as for bench; repeatable")
@@ -188,7 +191,7 @@ def run(options: argparse.Namespace) -> int:
     stated, _, before = path.read_text(encoding="utf-8").partition(MARK)
     refuse_stated(tomllib.loads(stated), suite.select([options.tasks]), agents)
     folder = options.out or Path("results") / f"pilot-{suite.name}"
-    plan = pilot_plan(options.suite, agents, options.tasks)
+    plan = pilot_plan(options.suite, agents, options.tasks, options.budget)
     with locks.plan(folder):
         write_plan(plan, folder)
     left = pool.unfinished(plan.cells, folder)
