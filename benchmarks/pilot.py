@@ -6,8 +6,8 @@
     python -m rlplastic.benchmarks.pilot path/to/Mine.toml --plugin my_shift.py
 
 For each task and agent: newborns of ``none`` in world 1 (world 0 where nothing shifts), over one
-period of the budget ``small`` (or of ``--budget``, for a task that only a longer one has), with five
-seeds that no bench uses; and random play in every world.
+period of the budget ``small`` (or of ``--budget``, for a task that only a longer one has), with
+five seeds that no bench uses; and random play in every world.
 It then rewrites the part of the suite's file below the line that says so: random levels, newborn
 curves, end levels, time to 80 %, the scale C_m (end level minus random) and whether the task is
 measurable (at least 4 of 5 newborns close half the gap from random to the stated reference). Tasks

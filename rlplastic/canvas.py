@@ -11,16 +11,17 @@ import html
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from rlplastic.hover import Slice, overlay
+from rlplastic.hover import POINTS, Slice, overlay
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Drawing = Callable[[], str]  # makes an SVG element; can be pickled
 INK, FAINT = "#1d1f24", "#d4d5d3"  # on paper; in a page replaced by CSS, as nothing else has them
 GREY = "#7f7f7f"
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442")
@@ -31,6 +32,7 @@ PRINTS: dict[
     "pdf": {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}},
     "png": {"metadata": {"Software": None}, "dpi": 200},
 }
+LETTER, ROW = 4.8, 10.0  # points, of a letter's width and a line's height
 MOST_TICKS = 6  # along x, of which each may be five characters wide
 
 SETTINGS: dict[str, Any] = {
@@ -83,7 +85,7 @@ def panel(
 
     # From matplotlib's defaults, so that a user's matplotlibrc changes no byte.
     with style.context(["default", SETTINGS]):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = Figure(figsize=(width, height))
         FigureCanvasSVG(figure)
         axes = figure.subplots()
         axes.set(xlabel=x_label, ylabel=y_label)
@@ -108,6 +110,14 @@ def prints() -> Iterator[dict[str, bytes]]:
         _printed.reset(token)
 
 
+def drawn(drawing: Drawing, *, printed: bool) -> tuple[str, dict[str, bytes]]:
+    """A figure, and what `prints` has of it if it is to be printed too."""
+    if not printed:
+        return drawing(), {}
+    with prints() as files:
+        return drawing(), files
+
+
 def thin_ticks(axes: Axes, *, whole: bool) -> None:
     """Few and short labels along x, so that they keep apart in a panel: 80k for 80,000."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -128,21 +138,51 @@ def short(value: float) -> str:
     return f"{value:g}"
 
 
+def _legend(axes: Axes) -> int:
+    """A legend below the axes, where it can cover no data; the number of its rows."""
+    figure: Any = axes.figure
+    handles, labels = axes.get_legend_handles_labels()
+    if len(labels) < 2:
+        return 0
+    columns = min(len(labels), max(1, 45 // (max(map(len, labels)) + 3)))
+    rows = -(-len(labels) // columns)
+    extra = max(0, rows - 2)  # the panel has room for two
+    figure.set_figheight(figure.get_figheight() + extra * ROW / POINTS)
+    figure.legend(
+        handles, labels, loc="lower center", ncols=columns, borderaxespad=0.3, labelspacing=0.3
+    )
+    return rows
+
+
+def _lay_out(axes: Axes, legend_rows: int) -> None:
+    """Give the axes what labels, title and legend leave of the figure.
+
+    From the number of letters: matplotlib's own layouts draw all text to measure it, which takes
+    longer than the figure, and readers see it in a font of theirs.
+    """
+    figure: Any = axes.figure
+    ticks = axes.yaxis
+    low, high = sorted(axes.get_ylim())
+    seen = [place for place in ticks.get_majorticklocs() if low <= place <= high]
+    longest = max(map(len, ticks.get_major_formatter().format_ticks(seen)), default=0)
+    width, height = (float(side) * POINTS for side in figure.get_size_inches())
+    left = longest * LETTER + 7 + (ROW + 4) * bool(axes.get_ylabel())
+    figure.subplots_adjust(
+        left=left / width,
+        right=1 - 12 / width,  # half of the last label of x
+        bottom=(2 * ROW + 9 + legend_rows * ROW + 4 * bool(legend_rows)) / height,
+        top=1 - (ROW + 10) / height,
+    )
+
+
 def to_svg(axes: Axes, name: str, label: str, tips: Sequence[Slice] = ()) -> str:
     """The figure as an SVG element that can stand inside a page beside others."""
     figure: Any = axes.figure
-    handles, labels = axes.get_legend_handles_labels()
-    if len(labels) > 1:  # below the axes, where it can cover no data
-        columns = min(len(labels), max(1, 45 // (max(map(len, labels)) + 3)))
-        extra = -(-len(labels) // columns) - 2  # the panel has room for two rows
-        figure.set_figheight(figure.get_figheight() + 0.14 * max(0, extra))
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+    _lay_out(axes, legend_rows=_legend(axes))
     buffer = io.StringIO()
     with warnings.catch_warnings():
         # Text stays text: a glyph that this font lacks is drawn with the reader's.
         warnings.filterwarnings("ignore", message="Glyph")
-        figure.get_layout_engine().execute(figure)
-        figure.set_layout_engine(None)  # savefig would lay out and draw it twice more
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
         if (files := _printed.get()) is not None:
             for ending, how in PRINTS.items():

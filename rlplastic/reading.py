@@ -7,6 +7,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,16 @@ from rlplastic.record import FINISHED, Episodes, Phase, Probe, Record, Results, 
 
 DECODER = json.JSONDecoder(parse_constant=lambda word: float(f"not a number: {word}"))
 CASTS: dict[Any, Callable[[Any], Any]] = {"int": int, "float": float, "str": str}
+MUCH, CHUNK = 2**26, 16  # bytes of rows that are worth other processes; cells that one is given
 LARGEST_ROWS = 2**30  # bytes of a record; twenty phases of the shortest episodes have 30 MB
 
 
-def read(folder: Path) -> Results:
+def read(folder: Path, helpers: Executor | None = None) -> Results:
     """Read a results folder.
+
+    Args:
+        folder: The folder.
+        helpers: Processes that share the work where there is much of it.
 
     Raises:
         UsageError: The folder has no plan, or holds two configurations of one thing.
@@ -37,13 +43,16 @@ def read(folder: Path) -> Results:
     cells = planned | {name: header["cell"] for name, header in headers.items()}
     _refuse_edited(folder, cells)
     refuse_mixtures(cells)
-    records: dict[Slot, Record] = {}
-    for name, cell in cells.items():
-        if name in headers:
-            record = _read_cell(folder / name, name, headers[name])
-        else:
-            record = _without_header(folder, name, cell)
-        records[record.slot] = record
+    paths = [folder / name for name in headers]
+    begun: Iterator[Record]
+    if helpers is not None and sum(map(_size, paths)) >= MUCH:
+        begun = helpers.map(_read_cell, paths, headers, headers.values(), chunksize=CHUNK)
+    else:
+        begun = map(_read_cell, paths, headers, headers.values())
+    waiting = (
+        _without_header(folder, name, cells[name]) for name in planned if name not in headers
+    )
+    records: dict[Slot, Record] = {record.slot: record for record in (*begun, *waiting)}
     return Results(folder=folder, plan=plan, records=dict(sorted(records.items())))
 
 
@@ -170,6 +179,14 @@ def _ending(path: Path) -> tuple[str, str, dict[str, Any]]:
             return "damaged", f"{name} does not say how the cell ended", {}
         return status, str(facts.get("reason", "")), facts
     return "unfinished", "", {}
+
+
+def _size(path: Path) -> int:
+    """Bytes of a cell's rows."""
+    try:
+        return (path / "rows.jsonl").stat().st_size
+    except OSError:
+        return 0
 
 
 def _bytes(path: Path) -> bytes:

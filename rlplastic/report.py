@@ -12,14 +12,15 @@ import io
 import json
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from rlplastic import canvas, export, plots, store, tensorboard
+from rlplastic import canvas, export, plots, pool, store, tensorboard
 from rlplastic.metrics import (
     against,
     interaction,
@@ -38,6 +39,9 @@ from rlplastic.metrics.verdict import judge
 from rlplastic.reading import read
 
 TEMPLATES = Path(__file__).parent / "templates"
+FIGURES = ("intervals", "curves", "efficiency", "lives", "profiles", "distributions")
+MANY = 30  # figures that are worth other processes
+Drawn = tuple[str, dict[str, bytes]]  # as `canvas.drawn` returns it
 
 
 def write_report(
@@ -60,16 +64,16 @@ def write_report(
     Raises:
         UsageError: The folder has no plan, two configurations meet in it, or pyarrow is missing.
     """
-    study = Study(read(folder))
-    if parquet_to is not None:
-        store.write_bytes(parquet_to, parquet.to_parquet(tidy.rows(study)))
-    with ExitStack() as open_:
-        printed = open_.enter_context(canvas.prints()) if figures is not None else {}
-        context = _context(study)
-    store.write_text(folder / "results.csv", _csv(tidy.rows(study)))
+    with _helpers() as helpers:
+        study = Study(read(folder, helpers))
+        if parquet_to is not None:
+            store.write_bytes(parquet_to, parquet.to_parquet(tidy.rows(study)))
+        context = _context(study, helpers, printed=figures is not None)
+        store.write_text(folder / "results.csv", _csv(tidy.rows(study)))
+        summaries = [agent["summary"] for agent in context["agents"]]
+        store.write_events(folder / "tensorboard", tensorboard.event_files(study, summaries))
+        printed = _finish(context)
     store.write_text(folder / "report.md", _template("report.md", escape=False).render(context))
-    summaries = [agent["summary"] for agent in context["agents"]]
-    store.write_events(folder / "tensorboard", tensorboard.event_files(study, summaries))
     html = _template("report.html", escape=True).render(context)
     if figures is not None:
         for name, svg in _figures(context).items():
@@ -82,7 +86,7 @@ def write_report(
     return store.write_text(folder / "report.html", html)
 
 
-def _context(study: Study) -> dict[str, Any]:
+def _context(study: Study, helpers: Executor, *, printed: bool) -> dict[str, Any]:
     plan = study.results.plan
     headers = [record.header for record in study.records.values() if record.header]
     looks = _looks(study)
@@ -91,7 +95,7 @@ def _context(study: Study) -> dict[str, Any]:
         "plan": plan,
         "protocol": study.protocol,
         "num_phases": study.num_phases,
-        "agents": [_agent(study, agent, looks) for agent in study.results.agents],
+        "agents": [_agent(study, agent, looks, helpers, printed) for agent in study.results.agents],
         "definitions": tables.definitions(study),
         "provenance": _provenance(headers),
     }
@@ -104,10 +108,13 @@ def _looks(study: Study) -> dict[str, plots.Style]:
     return plots.styles(sorted({record.reg for record in learners}), sorted(oracles))
 
 
-def _agent(study: Study, agent: str, looks: dict[str, plots.Style]) -> dict[str, Any]:
-    """Everything that the templates show of one agent."""
+def _agent(
+    study: Study, agent: str, looks: dict[str, plots.Style], helpers: Executor, printed: bool
+) -> dict[str, Any]:
+    """Everything that the templates show of one agent; its figures are still being drawn."""
     summary = summarise(study, agent)
-    return {
+    figures = _begin(_drawings(study, summary, looks), helpers, printed)
+    return figures | {
         "summary": summary,
         "verdict": judge(study, summary),
         "period": study.protocol.get("period", {}).get(agent),
@@ -116,12 +123,6 @@ def _agent(study: Study, agent: str, looks: dict[str, plots.Style]) -> dict[str,
         "published": tables.published(study, summary),
         "scores": _scores(summary),
         "phase_zero": _phase_zero(summary),
-        "intervals": panels.intervals(summary, looks),
-        "curves": panels.panels(study, summary, looks, panels.recovery_panel),
-        "efficiency": lives.efficiency(study, summary, looks),
-        "lives": lives.lives(study, summary, looks),
-        "profiles": panels.panels(study, summary, looks, panels.phase_panel),
-        "distributions": panels.distributions(study, summary, looks),
         "plasticity_by_track": tables.by_track(study, summary, "S"),
         "performance_by_track": tables.by_track(study, summary, "P"),
         "plasticity_by_task": tables.by_task(study, summary, "S"),
@@ -141,6 +142,59 @@ def _agent(study: Study, agent: str, looks: dict[str, plots.Style]) -> dict[str,
     }
 
 
+# -- figures -----------------------------------------------------------------------------------
+
+
+def _helpers() -> Executor:
+    """Processes that read and draw where there is much to do; they begin when they are needed."""
+    return ProcessPoolExecutor(pool.usable_cores(), get_context("spawn"))
+
+
+def _drawings(
+    study: Study, summary: Summary, looks: dict[str, plots.Style]
+) -> dict[str, panels.Figures]:
+    """The figures of one agent, by the place in the report that they have."""
+    return {
+        "intervals": panels.intervals(summary, looks),
+        "curves": panels.panels(study, summary, looks, panels.recovery_panel),
+        "efficiency": lives.efficiency(study, summary, looks),
+        "lives": lives.lives(study, summary, looks),
+        "profiles": panels.panels(study, summary, looks, panels.phase_panel),
+        "distributions": panels.distributions(study, summary, looks),
+    }
+
+
+def _begin(
+    kinds: dict[str, panels.Figures], helpers: Executor, printed: bool
+) -> dict[str, dict[str, Future[Drawn]]]:
+    """Have figures drawn, elsewhere where there are many, which `_finish` waits for."""
+    many = sum(map(len, kinds.values())) >= MANY
+
+    def begin(drawing: canvas.Drawing) -> Future[Drawn]:
+        if many:
+            return helpers.submit(canvas.drawn, drawing, printed=printed)
+        done: Future[Drawn] = Future()
+        done.set_result(canvas.drawn(drawing, printed=printed))
+        return done
+
+    return {
+        kind: {name: begin(drawing) for name, drawing in figures.items()}
+        for kind, figures in kinds.items()
+    }
+
+
+def _finish(context: dict[str, Any]) -> dict[str, bytes]:
+    """Put every figure in the place where it was begun; returns what is printed of them."""
+    printed: dict[str, bytes] = {}
+    for agent in context["agents"]:
+        for kind in FIGURES:
+            drawn = {name: figure.result() for name, figure in agent[kind].items()}
+            agent[kind] = {name: svg for name, (svg, _) in drawn.items()}
+            for _, files in drawn.values():
+                printed |= files
+    return printed
+
+
 def _figures(context: dict[str, Any]) -> dict[str, str]:
     """Every figure as a file that needs no page: with the palette and a ground of its own."""
     palette = (TEMPLATES / "palette.css").read_text(encoding="utf-8")
@@ -149,7 +203,7 @@ def _figures(context: dict[str, Any]) -> dict[str, str]:
     return {
         name: re.sub(r"(<svg[^>]*>)", rf"\1{style}", svg, count=1) + "\n"
         for agent in context["agents"]
-        for kind in ("intervals", "curves", "efficiency", "lives", "profiles", "distributions")
+        for kind in FIGURES
         for name, svg in agent[kind].items()
     }
 

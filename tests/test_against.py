@@ -151,7 +151,7 @@ def test_the_learning_curve_of_a_task_is_the_mean_return_over_seeds_with_its_shi
     summary = summarise(study, "ppo")
     found = lives.lives(study, summary, plots.styles(["none", "sam", "l2init"]))
     assert list(found) == ["ppo-life-Cart-observation-0", "ppo-life-Cart-reward-1"]
-    svg = found["ppo-life-Cart-reward-1"]
+    svg = found["ppo-life-Cart-reward-1"]()
     first = [study.case("Cart-reward", "ppo", "sam", n).life[0].at(50) for n in range(6)]
     shown = re.search(r"<title>steps: 50\n.*?\nsam: (\S+) ", svg, re.S)[1]
     assert float(shown) == pytest.approx(np.mean(first), abs=0.6)
@@ -174,7 +174,8 @@ def test_lives_of_unequal_phases_are_drawn_over_phases(tmp_path):
     (path / "header.json").write_text(header)
     synthetic.write_plan(tmp_path, [one], phases=2)
     study = Study(read(tmp_path))
-    (svg,) = lives.lives(study, summarise(study, "ppo"), plots.styles(["none"])).values()
+    (drawing,) = lives.lives(study, summarise(study, "ppo"), plots.styles(["none"])).values()
+    svg = drawing()
     assert "<title>phases: 0.05" in svg
     assert "none: 7.00 (one seed)" in svg
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 import synthetic_records as synthetic
 
-from rlplastic import plots
+from rlplastic import plots, reading, report
 from rlplastic.aggregate import Estimate, estimate
 from rlplastic.errors import UsageError
 from rlplastic.metrics import digits, lives, tables, verdict
@@ -391,6 +392,30 @@ def test_a_folder_without_a_plan_is_refused(tmp_path):
         write_report(tmp_path)
 
 
+def test_a_large_folder_is_read_and_drawn_by_other_processes_to_the_same_bytes(
+    tmp_path, monkeypatch
+):
+    asked = []
+
+    class Helpers(ProcessPoolExecutor):
+        def submit(self, function, *args, **kwargs):
+            asked.append(function)
+            return super().submit(function, *args, **kwargs)
+
+    monkeypatch.setattr(report, "ProcessPoolExecutor", Helpers)
+    folder = small(tmp_path / "results")
+    kept = {}
+    for way in ("alone", "helped"):
+        write_report(folder, figures=tmp_path / way)
+        kept[way] = [(folder / name).read_bytes() for name in FILES]
+        kept[way] += [path.read_bytes() for path in sorted((tmp_path / way).iterdir())]
+        assert bool(asked) == (way == "helped")
+        monkeypatch.setattr(reading, "MUCH", 0)
+        monkeypatch.setattr(report, "MANY", 0)
+    assert kept["alone"] == kept["helped"]
+    assert len(set(asked)) == 2  # which read and which draw
+
+
 def test_the_same_folder_gives_the_same_bytes_in_another_process_and_place(finished, tmp_path):
     moved = shutil.copytree(finished, tmp_path / "moved", ignore=shutil.ignore_patterns(*FILES))
     code = "import sys, pathlib; from rlplastic import report; "
@@ -646,7 +671,8 @@ def test_the_curve_of_a_whole_life_is_the_iqm_of_the_scores_at_each_point(finish
     expected = (curve.at(curve.steps * 1.5 / 4) - case.random[2]) / 100.0
     assert scores[3, 1, 2 * 4 + 1] == expected
     looks = plots.styles(["none", "sam"])
-    (svg,) = lives.efficiency(study, summary, looks).values()
+    (drawing,) = lives.efficiency(study, summary, looks).values()
+    svg = drawing()
     shown = re.search(r"<title>phases: 0.05\n.*?sam: (\S+) ", svg, re.S)[1]
     first = rliable.aggregate_iqm(lives.life_scores(study, summary, "sam", 10)[:, :, 0])
     assert float(shown) == pytest.approx(first, abs=0.006)

@@ -457,7 +457,8 @@ def test_curves_over_the_steps_since_a_shift_leave_out_phases_that_end_before(
     drawn: dict = {}
     monkeypatch.setattr(panels.plots, "lines", lambda *a, **k: drawn.update(series=a[2]) or "svg")
     looks = plots.styles(["none"])
-    assert panels.recovery_panel(study, summarise(study, "ppo"), "Toy-observation", looks, "x")
+    summary = summarise(study, "ppo")
+    assert panels.recovery_panel(study, summary, "Toy-observation", looks, "x")() == "svg"
     for one in drawn["series"]:
         assert one.x.max() == pytest.approx(600, rel=0.02)
         np.testing.assert_allclose(one.values[0], one.x, atol=21)  # as wide as a bin of 1,000

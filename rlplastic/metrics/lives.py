@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def lives(study: Study, summary: Summary, looks: Looks) -> Figures:
     every phase.
     """
     each = _each(study)
-    found = {}
+    found: Figures = {}
     for number, task in enumerate(summary.all_tasks):
         length = _length(study, summary, task)
         series = []
@@ -43,7 +44,8 @@ def lives(study: Study, summary: Summary, looks: Looks) -> Figures:
                 )
         if series:
             name = identifier(f"{summary.agent}-life-{task}-{number}")
-            found[name] = plots.lines(
+            found[name] = partial(
+                plots.lines,
                 name,
                 task,
                 series,
@@ -83,7 +85,8 @@ def efficiency(study: Study, summary: Summary, looks: Looks) -> Figures:
     if not bands:
         return {}
     key = f"{identifier(summary.agent)}-efficiency"
-    svg = plots.curves(
+    drawing = partial(
+        plots.curves,
         key,
         "Score over the whole life, all tasks",
         bands,
@@ -92,7 +95,7 @@ def efficiency(study: Study, summary: Summary, looks: Looks) -> Figures:
         random=0.0,
         shifts=_shifts(study, 0),
     )
-    return {key: svg}
+    return {key: drawing}
 
 
 def life_scores(study: Study, summary: Summary, arm: str, each: int) -> FloatArray:

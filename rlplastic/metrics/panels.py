@@ -1,14 +1,19 @@
-"""Which records make which figure of a report. Each function returns figures by name."""
+"""Which records make which figure of a report. Each function returns figures by name.
+
+A figure is a call that draws it, so that another process can: `rlplastic.canvas.Drawing`.
+"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from rlplastic import plots
 from rlplastic.aggregate import performance_profile, share_band
+from rlplastic.canvas import Drawing
 from rlplastic.metrics.curve import Curve
 from rlplastic.metrics.recovery import Times, kaplan_meier, recovery_times
 from rlplastic.metrics.study import NEWBORN, REFERENCE, Study
@@ -17,8 +22,8 @@ from rlplastic.record import FloatArray
 
 POINTS = 100  # of an aligned curve, at most
 Looks = dict[str, plots.Style]
-Figures = dict[str, str]  # name, which is unique in a report and could name a file -> SVG
-Draw = Callable[[Study, Summary, str, Looks, str], str]
+Figures = dict[str, Drawing]  # by name, which is unique in a report and could name a file
+Draw = Callable[[Study, Summary, str, Looks, str], Drawing | None]
 
 
 def intervals(summary: Summary, looks: Looks) -> Figures:
@@ -28,12 +33,12 @@ def intervals(summary: Summary, looks: Looks) -> Figures:
         "P": {arm.reg: arm.performance for arm in summary.arms if arm.performance},
     }
     prefix = identifier(summary.agent)
-    found = {}
+    found: Figures = {}
     for name, x_label, at in (("S", "plasticity S, IQM", 1.0), ("P", "performance P, IQM", 0.0)):
         rows = {reg: (score.iqm, looks[reg]) for reg, score in scores[name].items()}
         if rows:
             title, key = f"{name} of each arm", f"{prefix}-{name}"
-            found[key] = plots.intervals(key, title, rows, x_label=x_label, at=at)
+            found[key] = partial(plots.intervals, key, title, rows, x_label=x_label, at=at)
     for name, x_label in (("S", "S − S of none, IQM"), ("P", "P − P of none, IQM")):  # noqa: RUF001
         gains = {
             reg: (score.difference, looks[reg])
@@ -42,7 +47,7 @@ def intervals(summary: Summary, looks: Looks) -> Figures:
         }
         if gains:
             title, key = f"{name} against none, paired", f"{prefix}-{name}-gain"
-            found[key] = plots.intervals(key, title, gains, x_label=x_label, at=0.0)
+            found[key] = partial(plots.intervals, key, title, gains, x_label=x_label, at=0.0)
     return found
 
 
@@ -50,27 +55,29 @@ def panels(study: Study, summary: Summary, looks: Looks, draw: Draw) -> Figures:
     """One panel for each task and intervention, with ``none`` beside it."""
     others = [arm.reg for arm in summary.arms if arm.reg != REFERENCE] or [REFERENCE]
     kind = draw.__name__.removesuffix("_panel")
-    found = {}
+    found: Figures = {}
     run = {(r.slot[0], r.reg) for r in study.results.of(agent=summary.agent)}
     for number, (task, reg) in enumerate(itertools.product(summary.all_tasks, others)):
         if (task, reg) not in run:
             continue
         regs = [arm.reg for arm in summary.arms if arm.reg in (REFERENCE, reg)]
         name = identifier(f"{summary.agent}-{kind}-{task}-{reg}-{number}")
-        svg = draw(study, summary, task, {one: looks[one] for one in regs}, name)
-        if svg:
-            found[name] = svg
+        drawing = draw(study, summary, task, {one: looks[one] for one in regs}, name)
+        if drawing:
+            found[name] = drawing
     return found
 
 
-def recovery_panel(study: Study, summary: Summary, task: str, looks: Looks, name: str) -> str:
+def recovery_panel(
+    study: Study, summary: Summary, task: str, looks: Looks, name: str
+) -> Drawing | None:
     """Returns over the steps since the shift: mean over shifts, then over seeds.
 
     Where phases differ in length, over the longer half of each seed's, as far as these all go.
     """
     cases = _together(study, summary, task, looks)
     if not cases:
-        return ""
+        return None
     steps = [[c.steps for c in case[next(iter(case))]] for case in cases]
     shortest = min(float(np.median(lengths)) for lengths in steps)
     cases = [
@@ -91,7 +98,8 @@ def recovery_panel(study: Study, summary: Summary, task: str, looks: Looks, name
         if curve is not None
     ]
     known = [level for level in chance if np.isfinite(level)]
-    return plots.lines(
+    return partial(
+        plots.lines,
         name,
         _title(task, looks),
         series,
@@ -101,7 +109,9 @@ def recovery_panel(study: Study, summary: Summary, task: str, looks: Looks, name
     )
 
 
-def phase_panel(study: Study, summary: Summary, task: str, looks: Looks, name: str) -> str:
+def phase_panel(
+    study: Study, summary: Summary, task: str, looks: Looks, name: str
+) -> Drawing | None:
     """Level of each phase, over the phases."""
     series = []
     for reg in looks:
@@ -116,17 +126,24 @@ def phase_panel(study: Study, summary: Summary, task: str, looks: Looks, name: s
                 x = np.arange(study.num_phases, dtype=np.float64)[-values.shape[1] :]
                 series.append(_series(arm, looks, x, values))
     if not series:
-        return ""
+        return None
     title = _title(task, looks)
-    return plots.lines(
-        name, title, series, x_label="phase", y_label="return, mean of the phase", marked=True
+    return partial(
+        plots.lines,
+        name,
+        title,
+        series,
+        x_label="phase",
+        y_label="return, mean of the phase",
+        marked=True,
     )
 
 
 def distributions(study: Study, summary: Summary, looks: Looks) -> Figures:
     """Recovered shifts over time (Kaplan-Meier), and the performance profiles of S and P."""
     prefix = identifier(summary.agent)
-    recovered, found = {}, {}
+    recovered: dict[str, tuple[FloatArray, FloatArray, FloatArray, FloatArray, plots.Style]] = {}
+    found: Figures = {}
     for arm in summary.arms:
         times = [
             [
@@ -140,7 +157,8 @@ def distributions(study: Study, summary: Summary, looks: Looks) -> Figures:
             recovered[arm.reg] = (*curve, looks[arm.reg])
     if recovered:
         key = f"{prefix}-recovered"
-        found[key] = plots.steps(
+        found[key] = partial(
+            plots.steps,
             key,
             "Recovered to 80 %",
             recovered,
@@ -159,7 +177,9 @@ def distributions(study: Study, summary: Summary, looks: Looks) -> Figures:
             for reg, s in known.items()
         }
         title, key = f"Performance profile of {name}", f"{prefix}-profile-{name}"
-        found[key] = plots.steps(key, title, profiles, x_label=name, y_label="share of runs above")
+        found[key] = partial(
+            plots.steps, key, title, profiles, x_label=name, y_label="share of runs above"
+        )
     return found
 
 
