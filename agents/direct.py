@@ -134,11 +134,12 @@ def huber(network: nn.Module, chain: Sequence[nn.Module], batch: Any, targets: T
     return loss
 
 
-def huber_slopes(chain: Sequence[nn.Module], batch: Any, targets: Tensor) -> tuple[Tensor, Slopes]:
-    """`huber` and its gradient by each weight, without a graph."""
+def huber_slopes(
+    chain: Sequence[nn.Module], inputs: Tensor, actions: Tensor, targets: Tensor
+) -> tuple[Tensor, Slopes]:
+    """`huber` and its gradient by each weight, without a graph; inputs as `shown` makes them."""
     with torch.no_grad():
-        passed = outputs(chain, shown(batch.observations))
-        actions = batch.actions.long()
+        passed = outputs(chain, inputs)
         chosen = torch.gather(passed[-1], 1, actions)
         loss = F.smooth_l1_loss(chosen, targets)
         # smooth_l1_loss_backward's numbers, in less time than the way to it takes

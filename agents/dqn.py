@@ -17,6 +17,7 @@ from rlplastic.agents.direct import (
     huber,
     huber_slopes,
     learnt_chain,
+    shown,
 )
 from rlplastic.agents.duelling import output_of, paths_to_outputs, split
 from rlplastic.agents.learner import Minibatch, Scopes, update, wrapped
@@ -165,8 +166,10 @@ class DQN(Acting):
         if known is None:
             return Minibatch(self.policy, terms)
 
+        inputs, actions = shown(batch.observations), batch.actions.long()  # once for all passes
+
         def without_graph(*parts: Part) -> tuple[dict[str, Tensor], list[Slopes]]:
-            loss, found = huber_slopes(known, batch, target)
+            loss, found = huber_slopes(known, inputs, actions, target)
             return {"critic": loss}, [{} if part == "others" else found for part in parts]
 
         return Minibatch(self.policy, terms, without_graph)

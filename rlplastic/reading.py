@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -234,10 +233,9 @@ def _fault(content: bytes, count: int, torn: bool, facts: Mapping[str, Any]) -> 
 
 
 def _value(kind: type[Any], row: Mapping[str, Any]) -> Any:
-    return kind(**{name: cast(row[name]) for name, cast in _casts(kind)})
+    return kind(**{name: cast(row[name]) for name, cast in COLUMNS[kind]})
 
 
-@cache
-def _casts(kind: type[Any]) -> list[tuple[str, Callable[[Any], Any]]]:
-    """What each field of a dataclass is made of, looked up once."""
-    return [(item.name, CASTS[item.type]) for item in fields(kind)]
+COLUMNS = {
+    kind: [(item.name, CASTS[item.type]) for item in fields(kind)] for kind in (Phase, Probe)
+}

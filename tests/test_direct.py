@@ -13,7 +13,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import nn
 
 from rlplastic.agents.adam import LeanAdam
-from rlplastic.agents.direct import chain_of, huber, huber_slopes, learnt_chain
+from rlplastic.agents.direct import chain_of, huber, huber_slopes, learnt_chain, shown
 from rlplastic.agents.features import SmallCNN
 from rlplastic.agents.learner import clip
 
@@ -73,7 +73,9 @@ def test_loss_and_gradient_have_the_bytes_of_autograd(space, settings, layout):
         weight.grad = None
     by_autograd(net, batch, targets).backward()
     left = [(w.grad.numpy().tobytes(), w.grad.stride()) for w in weights]
-    loss, slopes = huber_slopes(chain_of(net), batch, targets)
+    loss, slopes = huber_slopes(
+        chain_of(net), shown(batch.observations), batch.actions.long(), targets
+    )
     assert loss.item() == theirs.item()
     assert [(slopes[w].numpy().tobytes(), slopes[w].stride()) for w in weights] == left
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -14,6 +13,8 @@ from rlplastic.registry import intervention
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Parameter
+
+    from rlplastic.interventions.ascent import Offset
 
 
 @intervention("asam")
@@ -54,10 +55,10 @@ class ASAM(Intervention):
 
         rho = ascent.radius(self.rho, agent.num_updates, self.warmup, self.cycle)
 
-        def step(weights: list[Parameter], gradients: list[Tensor]) -> Sequence[Tensor]:
+        def step(weights: list[Parameter], gradients: list[Tensor]) -> Offset:
             scales = [weight.abs() + self.eta for weight in weights]
             scaled = [t * g for t, g in zip(scales, gradients, strict=True)]
-            factor = rho / (ascent.norm(scaled) + 1e-12)
-            return [factor * t * s for t, s in zip(scales, scaled, strict=True)]
+            direction = [t * s for t, s in zip(scales, scaled, strict=True)]
+            return direction, ascent.per_norm(rho, scaled)
 
         return ascent.two_passes(agent, losses, self.scope, step)

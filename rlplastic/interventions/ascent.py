@@ -12,7 +12,8 @@ from torch.nn import Parameter
 from rlplastic.interventions import Learner, Losses, total
 
 Gradients = list[Tensor | None]
-Step = Callable[[list[Parameter], list[Tensor]], Sequence[Tensor]]
+Offset = tuple[Sequence[Tensor], float]  # ε: tensors and the factor that is common to them
+Step = Callable[[list[Parameter], list[Tensor]], Offset]
 Combine = Callable[[Gradients, Gradients, list[Parameter]], Gradients]
 Look = Callable[[Tensor], Tensor]
 
@@ -35,6 +36,11 @@ def norm(tensors: Sequence[Tensor]) -> Tensor:
     """The L2 norm of all tensors together."""
     found: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
     return found
+
+
+def per_norm(rho: float, tensors: Sequence[Tensor]) -> float:
+    """ρ / (‖·‖₂ + 1e-12), one norm over all tensors: makes an ε as long as ρ of them."""
+    return rho / (float(norm(tensors)) + 1e-12)
 
 
 def inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
@@ -111,7 +117,8 @@ def two_passes(
     gradients = [g for w in moving if (g := place[id(w)]) is not None]
     with torch.no_grad():
         before = [weight.data for weight in moving]
-        moved = torch._foreach_add(before, list[Tensor](step(moving, gradients)))
+        direction, factor = step(moving, gradients)
+        moved = torch._foreach_add(before, list[Tensor](direction), alpha=factor)
     for weight, values in zip(moving, moved, strict=True):
         weight.data = values
     try:
@@ -130,7 +137,7 @@ def two_passes(
 def along_gradient(rho: float) -> Step:
     """ε = ρ g / (‖g‖₂ + 1e-12), one norm over all tensors (arXiv 2010.01412, Eq. 2)."""
 
-    def step(weights: list[Parameter], gradients: list[Tensor]) -> Sequence[Tensor]:
-        return torch._foreach_mul(gradients, rho / (norm(gradients) + 1e-12))
+    def step(weights: list[Parameter], gradients: list[Tensor]) -> Offset:
+        return gradients, per_norm(rho, gradients)
 
     return step

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -14,6 +13,8 @@ from rlplastic.registry import intervention
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Parameter
+
+    from rlplastic.interventions.ascent import Offset
 
 
 @intervention("esam")
@@ -73,9 +74,9 @@ class EfficientSAM(Intervention):
         rho = ascent.radius(self.rho, agent.num_updates, self.warmup, self.cycle)
         before: list[Tensor] = []
 
-        def step(weights: list[Parameter], gradients: list[Tensor]) -> Sequence[Tensor]:
-            factor = rho / self.beta / (ascent.norm(gradients) + 1e-12)
-            return [factor * self._mask(g) * g for g in gradients]
+        def step(weights: list[Parameter], gradients: list[Tensor]) -> Offset:
+            direction = [self._mask(g) * g for g in gradients]
+            return direction, ascent.per_norm(rho / self.beta, gradients)
 
         def look(term: Tensor) -> Tensor:
             shares = self.__dict__["_shares"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -14,6 +13,8 @@ from rlplastic.registry import intervention
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Parameter
+
+    from rlplastic.interventions.ascent import Offset
 
 
 @intervention("fsam")
@@ -60,11 +61,11 @@ class FriendlySAM(Intervention):
 
         rho = ascent.radius(self.rho, agent.num_updates, self.warmup, self.cycle)
 
-        def step(weights: list[Parameter], gradients: list[Tensor]) -> Sequence[Tensor]:
+        def step(weights: list[Parameter], gradients: list[Tensor]) -> Offset:
             mean = self.state.setdefault("mean", [torch.zeros_like(g) for g in gradients])
             torch._foreach_mul_(mean, self.decay)
             torch._foreach_add_(mean, gradients, alpha=1 - self.decay)
             noise = list(torch._foreach_sub(gradients, mean, alpha=self.sigma))
-            return torch._foreach_mul(noise, rho / (ascent.norm(noise) + 1e-12))
+            return noise, ascent.per_norm(rho, noise)
 
         return ascent.two_passes(agent, losses, self.scope, step)

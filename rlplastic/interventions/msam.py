@@ -68,8 +68,8 @@ class MomentumSAM(Intervention):
         if pairs:
             with torch.no_grad():
                 moments = [momentum for _, momentum in pairs]
-                steps = torch._foreach_mul(moments, -rho / (ascent.norm(moments) + 1e-12))
-                torch._foreach_add_([weight for weight, _ in pairs], steps)
+                factor = -ascent.per_norm(rho, moments)
+                torch._foreach_add_([weight for weight, _ in pairs], moments, alpha=factor)
         try:
             losses("critic")["critic"].backward()  # type: ignore[no-untyped-call]
         finally:

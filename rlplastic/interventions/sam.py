@@ -65,8 +65,6 @@ class SAM(Intervention):
 
     def gradient(self, agent: Learner, losses: Losses) -> dict[str, Tensor]:
         """The critic's gradient at w + ε, plus the other terms' at w."""
-        import torch
-
         from rlplastic.interventions import ascent
 
         if agent.num_updates % self.every:
@@ -74,7 +72,7 @@ class SAM(Intervention):
         rho = self.radius(agent.num_updates)
         step: ascent.Step = ascent.along_gradient(rho)
         if not self.normalised:
-            step = lambda weights, gradients: torch._foreach_mul(gradients, rho)  # noqa: E731
+            step = lambda weights, gradients: (gradients, rho)  # noqa: E731
         terms = ascent.two_passes(agent, losses, self.scope, step)
         self.state["sam_updates"] = self.state.get("sam_updates", 0) + 1
         return terms
