@@ -8,31 +8,32 @@ For each case the agent with its preset learns the suite's unshifted task for a 
 each probe is measured on its last minibatch. Printed are processor seconds on one thread: of an
 environment step, of a phase of the `small` budget, and of each probe, median over the repeats (of
 the costly ones fewer), with its share of the phase. The default ones are measured during a phase,
-just before and just after a shift, the costly ones at the shift alone. The sum of the shares of the
-default ones may be 1 %.
+just before and just after a shift, the costly ones at the shift alone. *Together* is what a bench
+pays: all in one go, sharing passes. Of the default ones that may be 1 %.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from multiprocessing import get_context
-from statistics import median
 from typing import Any
 
 from rlplastic import registry, runner
 from rlplastic.benchmarks.speed import CASES, Case, cell_of
-from rlplastic.benchmarks.speed_run import configured
+from rlplastic.benchmarks.speed_run import configured, each
 from rlplastic.cell import Cell
 from rlplastic.life import PROBES_PER_PHASE
+from rlplastic.probes import measure as all_of
 from rlplastic.probes import names
 
 AT_SHIFT = 2  # before and after
 LIMIT = 0.01
 
 
-def measure(job: tuple[Cell, int, int]) -> tuple[float, dict[str, float]]:
-    """Processor seconds of an environment step of training, and of each probe."""
+def measure(job: tuple[Cell, int, int]) -> tuple[float, dict[str, float], dict[str, float]]:
+    """Processor seconds of an environment step, of each probe, and of the probes together."""
     import torch
 
     cell, steps, repeats = job
@@ -54,31 +55,31 @@ def measure(job: tuple[Cell, int, int]) -> tuple[float, dict[str, float]]:
     cheap = names()
     found = {}
     for name in names("full"):
-        probe, taken = registry.load("probe", name), []
-        for _ in range(repeats if name in cheap else max(repeats // 10, 1)):
-            start = time.process_time()
-            probe(agent, agent.last_batch)
-            taken.append(time.process_time() - start)
-        found[name] = median(taken)
-    return step, found
+        one = partial(registry.load("probe", name), agent, agent.last_batch)
+        found[name] = each(one, repeats if name in cheap else max(repeats // 10, 1))
+    together = {
+        "default": each(partial(all_of, agent), repeats),
+        "full": each(partial(all_of, agent, "full"), max(repeats // 10, 1)),
+    }
+    return step, found, together
 
 
 def show(case: Case, steps: int, repeats: int) -> float:
     """Run and print one case; returns the share of the default probes."""
     cell = cell_of(case, "none")
     with get_context("spawn").Pool(1) as alone:
-        ((step, taken),) = alone.map(measure, [(cell, steps, repeats)])
+        ((step, taken, together),) = alone.map(measure, [(cell, steps, repeats)])
     phase = cell.period * step
     cheap = names()
     print(f"{case.name}: {cell.task}, a step {1e6 * step:,.0f} us, a phase {phase:,.1f} s")
-    shares = {}
     for name, seconds in sorted(taken.items(), key=lambda pair: pair[1]):
         times = AT_SHIFT + PROBES_PER_PHASE * (name in cheap)
-        shares[name] = times * seconds / phase
+        share = times * seconds / phase
         kind = "default" if name in cheap else "full"
-        print(f"  {name:20} {kind:8} {1e3 * seconds:10.2f} ms  {shares[name]:8.3%} of a phase")
-    default = sum(shares[name] for name in cheap)
-    print(f"  default together {default:.3%}, all together {sum(shares.values()):.2%}", flush=True)
+        print(f"  {name:20} {kind:8} {1e3 * seconds:10.2f} ms  {share:8.3%} of a phase")
+    default = (AT_SHIFT + PROBES_PER_PHASE) * together["default"] / phase
+    full = (PROBES_PER_PHASE * together["default"] + AT_SHIFT * together["full"]) / phase
+    print(f"  default together {default:.3%}, all together {full:.2%}", flush=True)
     return default
 
 
