@@ -26,7 +26,7 @@ from rlplastic.benchmarks.speed_run import configured, each
 from rlplastic.cell import Cell
 from rlplastic.life import PROBES_PER_PHASE
 from rlplastic.probes import measure as all_of
-from rlplastic.probes import names
+from rlplastic.probes import names, seen_of
 
 AT_SHIFT = 2  # before and after
 LIMIT = 0.01
@@ -52,10 +52,10 @@ def measure(job: tuple[Cell, int, int]) -> tuple[float, dict[str, float], dict[s
     agent.learn(steps, log_interval=None, reset_num_timesteps=False)
     step: float = (time.process_time() - start) / (agent.num_timesteps - before)
     agent.policy.set_training_mode(False)
-    cheap = names()
+    cheap, batch = names(), seen_of(agent.last_batch)
     found = {}
     for name in names("full"):
-        one = partial(registry.load("probe", name), agent, agent.last_batch)
+        one = partial(registry.load("probe", name), agent, batch)
         found[name] = each(one, repeats if name in cheap else max(repeats // 10, 1))
     together = {
         "default": each(partial(all_of, agent), repeats),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import math
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
-from test_agents import DQN_SETTINGS, PPO_SETTINGS, parameter_bytes, train
+from stable_baselines3.common.env_util import make_vec_env
+from test_agents import DQN_SETTINGS, PPO_SETTINGS, Stacked, parameter_bytes, train
 
 from rlplastic import registry
 from rlplastic.agents.dqn import DQN
@@ -16,7 +18,7 @@ from rlplastic.agents.ppo import PPO
 from rlplastic.interventions import Interventions
 from rlplastic.interventions.crelu import CReLU
 from rlplastic.interventions.layernorm import LayerNorm
-from rlplastic.probes import curvature, measure, names, norms, units
+from rlplastic.probes import curvature, measure, names, norms, seen_of, units
 from rlplastic.probes.look import looking
 
 torch.set_num_threads(1)
@@ -232,6 +234,22 @@ def test_probes_that_share_what_they_look_at_say_what_each_says_alone(make):
         other = model.last_batch._replace()
         assert units.seen(model, other) is not units.seen(model, model.last_batch)
     assert units.seen(model, model.last_batch) is not units.seen(model, model.last_batch)
+
+
+def test_of_a_minibatch_of_images_as_many_are_looked_at_as_a_dqn_has():
+    venv = make_vec_env(lambda: Stacked(gymnasium.make("CartPole-v1")), seed=0)
+    model = PPO("CnnPolicy", venv, seed=0, device="cpu", **{**PPO_SETTINGS, "batch_size": 64})
+    model.learn(64)
+    whole = model.last_batch
+    shown = seen_of(whole)
+    assert len(whole.observations) == 64 > len(shown.observations) == 32
+    for column, kept in zip(whole, shown, strict=True):
+        torch.testing.assert_close(kept, column[:32], rtol=0, atol=0)
+    model.policy.set_training_mode(False)
+    expected = registry.load("probe", "grad_norm")(model, shown)
+    assert measure(model)["grad_norm"] == expected != value("grad_norm", model)
+    few = dqn().last_batch
+    assert seen_of(few) is few
 
 
 def explicit_hessian(model):

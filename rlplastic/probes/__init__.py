@@ -16,6 +16,8 @@ from typing import Any, Protocol
 from rlplastic import registry
 from rlplastic.probes.look import looking
 
+IMAGES = 32  # of a minibatch, at most, are looked at: what DQN's has
+
 
 class Probe(Protocol):
     """The shape of a probe."""
@@ -33,15 +35,26 @@ def names(which: str = "default") -> list[str]:
     ]
 
 
+def seen_of(batch: Any) -> Any:
+    """What is looked at of a minibatch, a named tuple of tensors or None."""
+    if batch.observations.ndim < 4 or len(batch.observations) <= IMAGES:
+        return batch
+    return type(batch)(*(None if column is None else column[:IMAGES] for column in batch))
+
+
 def measure(agent: Any, which: str = "default") -> dict[str, float]:
-    """Value of the cheap probes, or of all, on the agent's last minibatch, by name."""
-    training = agent.policy.training
+    """Value of the cheap probes, or of all, on the agent's last minibatch, by name.
+
+    Of images, on its first `IMAGES` (minibatches are drawn at random): a look at a PPO's 256 would
+    take as long as three of its updates, and ranks are those of as many examples as a DQN's.
+    """
+    training, batch = agent.policy.training, seen_of(agent.last_batch)
     agent.policy.set_training_mode(False)
     found: dict[str, float] = {}
     try:
-        with looking(agent, agent.last_batch):
+        with looking(agent, batch):
             for name in names(which):
-                value = registry.load("probe", name)(agent, agent.last_batch)
+                value = registry.load("probe", name)(agent, batch)
                 if isinstance(value, Mapping):
                     found.update({f"{name}/{part}": float(one) for part, one in value.items()})
                 elif value is not None:
