@@ -2,8 +2,11 @@
 
 import doctest
 import itertools
+import json
 import re
+import shutil
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -215,25 +218,41 @@ MEASURE = """
 """
 
 
+@contextmanager
+def shown(report, profile, **metrics):
+    """The report in a browser, with a screen of these metrics."""
+    with page("about:blank", profile) as browser:
+        browser.call("Emulation.setDeviceMetricsOverride", deviceScaleFactor=1, **metrics)
+        browser.call("Page.navigate", url=report.as_uri())
+        for _ in range(100):
+            if browser.run("document.readyState") == "complete" and browser.run("document.title"):
+                break
+            time.sleep(0.1)
+        yield browser
+
+
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="needs /usr/bin/chromium")
 def test_on_a_phone_the_first_column_stays_and_dots_keep_to_their_names(folder, tmp_path):
     report = write_report(folder)
-    with page("about:blank", tmp_path / "profile") as phone:
-        phone.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=390,
-            height=844,
-            deviceScaleFactor=1,
-            mobile=True,
-        )
-        phone.call("Page.navigate", url=report.as_uri())
-        for _ in range(100):
-            if phone.run("document.readyState") == "complete" and phone.run("document.title"):
-                break
-            time.sleep(0.1)
+    with shown(report, tmp_path / "profile", width=390, height=844, mobile=True) as phone:
         seen = phone.run(MEASURE)
     assert seen["wide"] >= 3
     assert seen["moved"] < 1
     assert seen["gap"] > 0
     assert seen["narrow"] > 30
     assert seen["page"] == 0
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="needs /usr/bin/chromium")
+def test_long_commands_of_a_plan_stand_below_each_other_and_fit_the_page(folder, tmp_path):
+    copied = shutil.copytree(folder, tmp_path / "copied")
+    plan = json.loads((copied / "plan.json").read_text())
+    plan["commands"] = [f"rlplastic bench --reg {'l2init,' * 200}{n}" for n in range(3)]
+    (copied / "plan.json").write_text(json.dumps(plan))
+    lefts = "[...new Set([...document.querySelectorAll('{}')].map(e => e.offsetLeft))]"
+    with shown(
+        write_report(copied), tmp_path / "profile", width=1280, height=800, mobile=False
+    ) as desk:
+        assert desk.run(MEASURE)["page"] == 0
+        (words,), (facts,) = (desk.run(lefts.format(f"#provenance {tag}")) for tag in ("dt", "dd"))
+        assert words < facts
