@@ -11,8 +11,10 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Sequence
+import signal
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -51,6 +53,9 @@ def write_report(
     parquet_to: Path | None = None,
 ) -> Path:
     """Write report.html, report.md, results.csv and tensorboard/ into a results folder.
+
+    Much is shared with processes of its own, so that a script calls it where it is run and not
+    imported: below ``if __name__ == "__main__":``.
 
     Args:
         folder: A folder with a plan.json; its cells may be unfinished.
@@ -145,9 +150,19 @@ def _agent(
 # -- figures -----------------------------------------------------------------------------------
 
 
-def _helpers() -> Executor:
+@contextmanager
+def _helpers() -> Iterator[Executor]:
     """Processes that read and draw where there is much to do; they begin when they are needed."""
-    return ProcessPoolExecutor(pool.usable_cores(), get_context("spawn"))
+    helpers = ProcessPoolExecutor(
+        pool.usable_cores(),
+        get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),  # whoever interrupts means this process
+    )
+    try:
+        yield helpers
+    finally:
+        helpers.shutdown(cancel_futures=True)
 
 
 def _drawings(
