@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,7 +33,7 @@ PRINTS: dict[
     "pdf": {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}},
     "png": {"metadata": {"Software": None}, "dpi": 200},
 }
-LETTER, ROW = 4.8, 10.0  # points, of a letter's width and a line's height
+LETTER, BOLD, ROW = 4.8, 6.2, 10.0  # points, of a letter's width, in a title, and a line's height
 MOST_TICKS = 6  # along x, of which each may be five characters wide
 
 SETTINGS: dict[str, Any] = {
@@ -85,11 +86,12 @@ def panel(
 
     # From matplotlib's defaults, so that a user's matplotlibrc changes no byte.
     with style.context(["default", SETTINGS]):
-        figure = Figure(figsize=(width, height))
+        lines = textwrap.wrap(title, int(width * POINTS / BOLD), break_on_hyphens=False) or [""]
+        figure = Figure(figsize=(width, height + (len(lines) - 1) * ROW / POINTS))
         FigureCanvasSVG(figure)
         axes = figure.subplots()
         axes.set(xlabel=x_label, ylabel=y_label)
-        axes.set_title(title, loc="left", fontweight="bold")
+        axes.set_title("\n".join(lines), loc="left", fontweight="bold")
         yield axes
 
 
@@ -171,7 +173,7 @@ def _lay_out(axes: Axes, legend_rows: int) -> None:
         left=left / width,
         right=1 - 12 / width,  # half of the last label of x
         bottom=(2 * ROW + 9 + legend_rows * ROW + 4 * bool(legend_rows)) / height,
-        top=1 - (ROW + 10) / height,
+        top=1 - ((1 + axes.get_title("left").count("\n")) * ROW + 10) / height,
     )
 
 

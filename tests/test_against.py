@@ -194,6 +194,21 @@ def test_ticks_of_long_phases_are_few_and_short():
     assert all(re.fullmatch(r"0|\d+k", tick) for tick in ticks)
 
 
+def test_a_title_longer_than_its_panel_goes_on_below():
+    one = plots.Series(
+        label="a", style=plots.styles(["none"])["none"], x=np.arange(3.0), values=np.ones((2, 3))
+    )
+    heights = []
+    for title in ("CartPole · sam", "CartPole-observation · adaptive-rr:every=500:window=100"):
+        svg = plots.lines("f", title, [one], x_label="steps", y_label="return")
+        shown = re.findall(r"<text[^>]*weight: 700[^>]*>(.*?)</text>", svg)
+        assert " ".join(shown) == title
+        assert all(len(line) <= 40 for line in shown)
+        heights.append(float(re.search(r'viewBox="0 0 \S+ (\S+)"', svg)[1]))
+    assert len(shown) == 2
+    assert heights[1] == pytest.approx(heights[0] + canvas.ROW, abs=0.01)
+
+
 # -- on a phone --------------------------------------------------------------------------------
 
 MEASURE = """
