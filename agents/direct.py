@@ -25,7 +25,7 @@ from rlplastic.agents.features import SmallCNN
 
 KNOWN = (nn.Linear, nn.Conv2d, nn.ReLU, nn.Tanh, nn.Flatten)
 Slopes = dict[nn.Parameter, Tensor]
-_aten: Any = torch.ops.aten
+_aten: Any = torch.ops.aten  # with `.default`: to look for the overload takes as long as a kernel
 _sees: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 _MEAN, _NO_CLASS = 1, -100  # torch's own: the reduction, and the class that is left out
 
@@ -141,7 +141,7 @@ def huber_slopes(
     with torch.no_grad():
         passed = outputs(chain, inputs)
         chosen = torch.gather(passed[-1], 1, actions)
-        loss = F.smooth_l1_loss(chosen, targets)
+        loss = _aten.smooth_l1_loss.default(chosen, targets, _MEAN, 1.0)
         # smooth_l1_loss_backward's numbers, in less time than the way to it takes
         by_chosen = (chosen - targets).clamp_(-1, 1).mul_(1 / chosen.numel())
         g = torch.zeros_like(passed[-1]).scatter_add_(1, actions, by_chosen)
@@ -184,7 +184,7 @@ class _Huber(torch.autograd.Function):
             values = torch.gather(network(batch.observations), 1, actions)
             loss = F.smooth_l1_loss(values, targets) * gradient
             return None, None, None, None, *torch.autograd.grad(loss, weights, create_graph=True)
-        by_chosen = _aten.smooth_l1_loss_backward(gradient, chosen, targets, 1, 1.0)
+        by_chosen = _aten.smooth_l1_loss_backward.default(gradient, chosen, targets, 1, 1.0)
         g = torch.zeros_like(passed[-1]).scatter_add_(1, actions, by_chosen)
         return None, None, None, None, *slopes(chain, passed, g)
 
@@ -216,16 +216,16 @@ def through(
             if place or further:
                 g = g.mm(module.weight)
         elif kind is nn.ReLU:
-            g = _aten.threshold_backward(g, x, 0)
+            g = _aten.threshold_backward.default(g, x, 0)
         elif kind is nn.Tanh:
-            g = _aten.tanh_backward(g, x)  # which has become its output
+            g = _aten.tanh_backward.default(g, x)  # which has become its output
         elif kind is nn.Conv2d:
             g, *by_weights = _through_convolution(module, g, x, further or place > 0)
             found += reversed(by_weights)
         elif kind is nn.Flatten:
             g = _laid_out(g.reshape(x.shape), x)  # what meets two layouts takes 6 times as long
         else:
-            g = _aten.leaky_relu_backward(g, x, module.negative_slope, False)
+            g = _aten.leaky_relu_backward.default(g, x, module.negative_slope, False)
     return found[::-1], g
 
 
@@ -240,19 +240,19 @@ def mean_loss(found: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
     """
     one = torch.ones((), dtype=found.dtype, device=found.device)
     if found.ndim == answers.ndim:
-        loss: Tensor = _aten.mse_loss(found, answers, _MEAN)
-        return loss, _aten.mse_loss_backward(one, found, answers, _MEAN)
+        loss: Tensor = _aten.mse_loss.default(found, answers, _MEAN)
+        return loss, _aten.mse_loss_backward.default(one, found, answers, _MEAN)
     logs = torch.log_softmax(found, 1)
-    loss, count = _aten.nll_loss_forward(logs, answers, None, _MEAN, _NO_CLASS)
-    by_logs = _aten.nll_loss_backward(one, logs, answers, None, _MEAN, _NO_CLASS, count)
-    return loss, _aten._log_softmax_backward_data(by_logs, logs, 1, found.dtype)
+    loss, count = _aten.nll_loss_forward.default(logs, answers, None, _MEAN, _NO_CLASS)
+    by_logs = _aten.nll_loss_backward.default(one, logs, answers, None, _MEAN, _NO_CLASS, count)
+    return loss, _aten._log_softmax_backward_data.default(by_logs, logs, 1, found.dtype)
 
 
 def _through_convolution(
     module: nn.Conv2d, gradient: Tensor, x: Tensor, further: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of the input, if it goes on from there, of the weight and of the bias."""
-    found: tuple[Tensor, Tensor, Tensor] = _aten.convolution_backward(
+    found: tuple[Tensor, Tensor, Tensor] = _aten.convolution_backward.default(
         gradient,
         x,
         module.weight,

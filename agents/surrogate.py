@@ -163,7 +163,7 @@ class Surrogate:
         weight = float(np.float32(self.ent_coef) / np.float32(len(log_prob)))
         bounded = torch.clamp(log_probs, min=lowest(log_probs))
         by_probs = bounded * weight
-        found = _aten._softmax_backward_data(by_probs, probs, -1, probs.dtype)
+        found = _aten._softmax_backward_data.default(by_probs, probs, -1, probs.dtype)
         found += torch.where(log_probs >= lowest(log_probs), probs * weight, 0.0)
         found.scatter_add_(-1, self.actions.unsqueeze(-1), by_log_prob.unsqueeze(-1))
         by_logits: Tensor = found - log_probs.exp() * found.sum(-1, keepdim=True)
@@ -178,9 +178,9 @@ class Surrogate:
         near, returns = self.near(flat), self.batch.returns
         one = torch.full((), self.vf_coef, dtype=flat.dtype, device=flat.device)
         if self.critic.kind == "mse":
-            found: Tensor = _aten.mse_loss_backward(one, near, returns, _MEAN)
+            found: Tensor = _aten.mse_loss_backward.default(one, near, returns, _MEAN)
         else:
-            found = _aten.smooth_l1_loss_backward(one, near, returns, _MEAN, 1.0)
+            found = _aten.smooth_l1_loss_backward.default(one, near, returns, _MEAN, 1.0)
         if self.clip_range_vf is not None:
             moved, limit = flat - self.batch.old_values, self.clip_range_vf
             found = torch.where((moved >= -limit) & (moved <= limit), found, 0.0)
