@@ -19,12 +19,12 @@ stacked ones, those of all seeds), and the ratios of the latter within each repe
 by on a shared machine): to the plain loop with the same optimizer, of the time of an update to that
 of one with ``none``, and of ten stacked seeds to one.
 
-Why seeds are not batched: by the same bare kernels ten stacked seeds make 1.2 to 2 times the updates
-of one. The other calls of an agent would be shared as well, streams, scores, records and probes
-would not, so that two to three times the updates is our guess of what there is to gain. The price
-is a second way to train, in which interventions, that act on one network's modules, would nearly
-all have to be refused. A loop for each seed works with every one, and a bench runs one on each
-core.
+Why seeds are not batched: by the same bare kernels ten stacked seeds make 1.2 to 2 times the
+updates of one. The other calls of an agent would be shared as well, streams, scores, records and
+probes would not, so that two to three times the updates is our guess of what there is to gain. The
+price is a second way to train, in which interventions, that act on one network's modules, would
+nearly all have to be refused. A loop for each seed works with every one, and a bench runs one on
+each core.
 """
 
 from __future__ import annotations
