@@ -134,10 +134,10 @@ def two_passes(
     return terms
 
 
-def along_gradient(rho: float) -> Step:
-    """ε = ρ g / (‖g‖₂ + 1e-12), one norm over all tensors (arXiv 2010.01412, Eq. 2)."""
+def along_gradient(rho: float, *, normalised: bool = True) -> Step:
+    """ε = ρ g / (‖g‖₂ + 1e-12), one norm over all tensors (arXiv 2010.01412, Eq. 2), or ρ g."""
 
     def step(weights: list[Parameter], gradients: list[Tensor]) -> Offset:
-        return gradients, per_norm(rho, gradients)
+        return gradients, per_norm(rho, gradients) if normalised else rho
 
     return step

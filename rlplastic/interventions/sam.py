@@ -70,9 +70,7 @@ class SAM(Intervention):
         if agent.num_updates % self.every:
             return ascent.plain(losses)
         rho = self.radius(agent.num_updates)
-        step: ascent.Step = ascent.along_gradient(rho)
-        if not self.normalised:
-            step = lambda weights, gradients: (gradients, rho)  # noqa: E731
+        step = ascent.along_gradient(rho, normalised=self.normalised)
         terms = ascent.two_passes(agent, losses, self.scope, step)
         self.state["sam_updates"] = self.state.get("sam_updates", 0) + 1
         return terms
