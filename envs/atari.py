@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+import gymnasium
 import numpy as np
-from ale_py import roms
 from ale_py.vector_env import AtariVectorEnv
 from annotated_types import Ge, Le, MinLen
 from gymnasium.vector import AutoresetMode
@@ -89,8 +89,16 @@ class Atari:
 
     @staticmethod
     def choices() -> list[str]:
-        """Every value of `game`."""
-        return list(roms.get_all_rom_ids())
+        """Every value of `game`: ALE's games for one player.
+
+        It has the ROMs of four for two players only (combat, joust, maze_craze, warlords) and ends
+        the process when it is asked to play one alone.
+        """
+        return [
+            spec.kwargs["game"]
+            for spec in gymnasium.registry.values()
+            if spec.id.startswith("ALE/")  # which ale-py registers at import
+        ]
 
     def make(self, num_copies: int, *, all_actions: bool = False) -> AtariCopies:
         """See `rlplastic.envs.copies`; with the game's minimal action set, or all 18."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import gymnasium
 import numpy as np
 import pytest
+from ale_py import roms
 from gymnasium.error import NameNotFound
 
 from rlplastic.envs.atari import Atari
@@ -91,6 +94,21 @@ def test_every_game_of_ale_has_an_id() -> None:
     assert games == names
     assert len(names) > 100
     assert {f"rlplastic/{name}-Shifted-v0" for name in names} <= IDS.keys()
+
+
+def test_ale_plays_every_game_that_has_a_name() -> None:
+    # in a process of its own: ALE ends the process when it cannot play a ROM
+    opened = (
+        "from rlplastic.envs.atari import Atari\n[Atari(game=g).make(1) for g in Atari.choices()]"
+    )
+    subprocess.run([sys.executable, "-c", each], check=True)
+
+
+@pytest.mark.parametrize("game", ["combat", "joust", "maze_craze", "warlords"])
+def test_a_game_for_two_players_only_is_refused(game: str) -> None:
+    assert roms.get_rom_path(game) is not None  # ALE has it
+    with pytest.raises(UsageError, match=f"unknown Atari game '{game}'"):
+        Atari(game=game)
 
 
 def test_an_id_has_a_base_and_a_kind_or_the_base_alone() -> None:
