@@ -101,7 +101,7 @@ def test_ale_plays_every_game_that_has_a_name() -> None:
     opened = (
         "from rlplastic.envs.atari import Atari\n[Atari(game=g).make(1) for g in Atari.choices()]"
     )
-    subprocess.run([sys.executable, "-c", each], check=True)
+    subprocess.run([sys.executable, "-c", opened], check=True)
 
 
 @pytest.mark.parametrize("game", ["combat", "joust", "maze_craze", "warlords"])
