@@ -21,13 +21,18 @@ def processor() -> str:
     return str(provenance.machine()["processor"])
 
 
-def made_by(module: str) -> list[str]:
-    """Lines of Markdown: date, command, machine and versions of this process's program."""
+def made_by(program: str) -> list[str]:
+    """Lines of Markdown: date, command, machine and versions of this process's program.
+
+    Args:
+        program: A module's name, or the path of a script in the repository, as ``tests/a.py``.
+    """
+    started = ["python", program] if program.endswith(".py") else ["python", "-m", program]
     machine = provenance.machine()
     versions = ", ".join(f"{name} {version}" for name, version in provenance.versions().items())
     return [
         f"- when: {time.strftime('%Y-%m-%d')}",
-        f"- command: `{shlex.join(['python', '-m', module, *sys.argv[1:]])}`",
+        f"- command: `{shlex.join([*started, *sys.argv[1:]])}`",
         f"- machine: {machine['system']}, {processor()}, {machine['cores']} cores",
         f"- versions: {versions}",
         "",
