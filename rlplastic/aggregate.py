@@ -6,24 +6,28 @@ of one seed are not independent of each other). The aggregates are rliable's fun
 seed it is given, in a Python loop. The one here draws, for each task on its own, seeds with
 replacement; a comparison of two arms draws once for both, because their seeds are paired.
 
-Intervals are percentile intervals of 95 %. Nothing here touches numpy's global generator.
+Intervals are percentile intervals of 95 %. Nothing here touches numpy's global generator. Wherever
+resamples come from a generator, a number stands for a new one with that seed: a report estimates
+many hundred means of matrices of one shape from one seed, and draws for them once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rliable import metrics as rliable
 
 from rlplastic.record import FloatArray, IntArray
 
 RESAMPLES = 10_000
 TAILS = (2.5, 97.5)
+KEPT = 8  # shapes whose resamples are kept: 4 MB for 10 seeds x 5 tasks
 CHUNK = 2**18  # scores resampled at a time: 2 MB, which stay in a core's cache
+Draws = np.random.Generator | int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +48,8 @@ def iqm(scores: FloatArray) -> FloatArray:
 
 
 def mean(scores: FloatArray) -> FloatArray:
-    """Mean over tasks of the mean over seeds."""
-    return np.asarray(scores.mean(axis=-2).mean(axis=-1))
+    """Mean over tasks of the mean over seeds: of all runs, as every task has as many."""
+    return np.asarray(scores.mean(axis=(-2, -1)))
 
 
 def median(scores: FloatArray) -> FloatArray:
@@ -75,7 +79,7 @@ def draw(shape: tuple[int, ...], rng: np.random.Generator, resamples: int) -> In
 def estimate(
     scores: FloatArray,
     aggregate: str,
-    rng: np.random.Generator,
+    rng: Draws,
     *,
     minus: FloatArray | None = None,
     resamples: int = RESAMPLES,
@@ -98,7 +102,7 @@ def estimate(
 def estimates(
     matrices: FloatArray,
     aggregate: str,
-    rng: np.random.Generator,
+    rng: Draws,
     resamples: int = RESAMPLES,
 ) -> list[Estimate]:
     """An aggregate of many matrices on the same resamples, each with its interval.
@@ -113,7 +117,7 @@ def estimates(
     points = [float(once(scores)) for scores in matrices]
     if matrices.shape[1] < 2:
         return [Estimate(point=point, low=float("nan"), high=float("nan")) for point in points]
-    column = np.arange(matrices.shape[2])
+    rng, column = np.random.default_rng(rng), np.arange(matrices.shape[2])
     draws: list[list[FloatArray]] = [[] for _ in matrices]
     for size in _chunks(resamples, matrices[0].size):
         places = draw(matrices[0].shape, rng, size) * len(column) + column
@@ -123,7 +127,7 @@ def estimates(
 
 
 def sample_efficiency(
-    curves: FloatArray, aggregate: str, rng: np.random.Generator, resamples: int = RESAMPLES
+    curves: FloatArray, aggregate: str, rng: Draws, resamples: int = RESAMPLES
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """An aggregate at each point of learning curves, and the ends of its pointwise interval.
 
@@ -144,7 +148,7 @@ def contrast(
     one: tuple[FloatArray, FloatArray],
     two: tuple[FloatArray, FloatArray],
     aggregate: str,
-    rng: np.random.Generator,
+    rng: Draws,
     resamples: int = RESAMPLES,
 ) -> Estimate:
     """The difference of two paired differences: (a - b of `one`) - (a - b of `two`).
@@ -155,24 +159,25 @@ def contrast(
     point = _point(*one, aggregate) - _point(*two, aggregate)
     if min(len(one[0]), len(two[0])) < 2:
         return Estimate(point=point, low=float("nan"), high=float("nan"))
+    rng = np.random.default_rng(rng)
     draws = [_resampled(*pair, aggregate, rng, resamples) for pair in (one, two)]
     return _percentiles(point, draws[0] - draws[1])
 
 
 def mean_band(
-    values: FloatArray, rng: np.random.Generator, resamples: int = RESAMPLES
+    values: FloatArray, rng: Draws, resamples: int = RESAMPLES
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Mean over seeds of curves [seeds x points], and the ends of its interval at each point."""
     center = values.mean(axis=0)
     if len(values) < 2:
         return center, center, center
-    counts = _counts((len(values), 1), rng, resamples)[:, 0]
+    counts = _counts((len(values), 1), rng, resamples)[..., 0]
     low, high = np.percentile(counts @ values / len(values), TAILS, axis=0)
     return center, low, high
 
 
 def performance_profile(
-    scores: FloatArray, thresholds: FloatArray, rng: np.random.Generator, resamples: int = RESAMPLES
+    scores: FloatArray, thresholds: FloatArray, rng: Draws, resamples: int = RESAMPLES
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Share of runs above each threshold, and the ends of its pointwise interval.
 
@@ -183,13 +188,13 @@ def performance_profile(
     if len(scores) < 2:
         return profile, profile, profile
     counts = _counts(scores.shape, rng, resamples)
-    draws = np.einsum("rmn,nmt->rt", counts, above, optimize=True) / scores.size
+    draws = np.einsum("rnm,nmt->rt", counts, above, optimize=True) / scores.size
     low, high = np.percentile(draws, TAILS, axis=0)
     return profile, low, high
 
 
 def share_band(
-    hits: FloatArray, of: FloatArray, rng: np.random.Generator, resamples: int = RESAMPLES
+    hits: FloatArray, of: FloatArray, rng: Draws, resamples: int = RESAMPLES
 ) -> tuple[FloatArray, FloatArray]:
     """Ends of the pointwise interval of sum(hits) / sum(of), with whole seeds resampled.
 
@@ -206,15 +211,15 @@ def share_band(
         share = hits.sum(axis=(0, 1)) / max(1.0, float(of.sum()))
         return share, share
     counts = _counts((of.shape[0], of.shape[1]), rng, resamples)
-    found = np.einsum("rmn,nmt->rt", counts, hits, optimize=True)
-    chances = np.einsum("rmn,nm->r", counts, of, optimize=True)
+    found = np.einsum("rnm,nmt->rt", counts, hits, optimize=True)
+    chances = np.einsum("rnm,nm->r", counts, of, optimize=True)
     drawn = found[chances > 0] / chances[chances > 0, None]
     low, high = np.percentile(drawn, TAILS, axis=0)
     return low, high
 
 
 def probability_of_improvement(
-    scores: FloatArray, reference: FloatArray, rng: np.random.Generator, resamples: int = RESAMPLES
+    scores: FloatArray, reference: FloatArray, rng: Draws, resamples: int = RESAMPLES
 ) -> Estimate:
     """P(a run of one arm beats a run of the other) averaged over tasks; ties count half.
 
@@ -228,17 +233,30 @@ def probability_of_improvement(
     point = float(better.mean())
     if min(len(scores), len(reference)) < 2:
         return Estimate(point=point, low=float("nan"), high=float("nan"))
-    ours = _counts(scores.shape, rng, resamples).astype(np.float64)
+    rng = np.random.default_rng(rng)
+    ours = _counts(scores.shape, rng, resamples)
     theirs = _counts(reference.shape, rng, resamples)
-    won = np.matmul(ours.transpose(1, 0, 2), better.transpose(2, 0, 1))  # [tasks x resamples x j]
-    draws = np.einsum("mrj,rmj->r", won, theirs)
+    won = np.matmul(ours.transpose(2, 0, 1), better.transpose(2, 0, 1))  # [tasks x resamples x j]
+    draws = np.einsum("mrj,rjm->r", won, theirs)
     return _percentiles(point, draws / better.size)
 
 
-def _counts(shape: tuple[int, ...], rng: np.random.Generator, resamples: int) -> NDArray[Any]:
-    """How often each seed is drawn: the bootstrap as weights [resamples x tasks x seeds]."""
+def _counts(shape: tuple[int, ...], rng: Draws, resamples: int) -> FloatArray:
+    """How often each seed is drawn: the bootstrap as weights [resamples x seeds x tasks]."""
+    if not isinstance(rng, np.random.Generator):
+        return _kept_counts(shape, rng, resamples)
+    rows = draw(shape, rng, resamples)
     seeds, tasks = shape
-    return rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=(resamples, tasks))
+    places = (np.arange(resamples)[:, None, None] * seeds + rows) * tasks + np.arange(tasks)
+    found = np.bincount(places.ravel(), minlength=rows.size).reshape(rows.shape)
+    return found.astype(np.float64)
+
+
+@lru_cache(KEPT)
+def _kept_counts(shape: tuple[int, ...], seed: int, resamples: int) -> FloatArray:
+    counts = _counts(shape, np.random.default_rng(seed), resamples)
+    counts.flags.writeable = False
+    return counts
 
 
 def _point(scores: FloatArray, minus: FloatArray | None, aggregate: str) -> float:
@@ -250,10 +268,15 @@ def _resampled(
     scores: FloatArray,
     minus: FloatArray | None,
     aggregate: str,
-    rng: np.random.Generator,
+    rng: Draws,
     resamples: int,
 ) -> FloatArray:
     """The aggregate of each resample, less that of `minus` on the same seeds."""
+    if aggregate == "mean":  # linear in the scores
+        counts = _counts(scores.shape, rng, resamples).reshape(resamples, -1)
+        gains = scores if minus is None else scores - minus
+        return counts @ gains.ravel() / scores.size
+    rng = np.random.default_rng(rng)
     _, many = AGGREGATES[aggregate]
     column = np.arange(scores.shape[1])
     draws = []

@@ -111,16 +111,15 @@ def _compared(sides: tuple[Side, Side]) -> str:
 def _row(left: FloatArray, right: FloatArray) -> list[str]:
     if not left.size:
         return ["n/a: no paired seed"] * 2 + ["n/a"] * 4
-    rng = np.random.default_rng
     size = effect_size(right - left)
-    improvement = probability_of_improvement(right, left, rng(SEED))
+    improvement = probability_of_improvement(right, left, SEED)
     return [
-        show(estimate(left, "iqm", rng(SEED))),
-        show(estimate(right, "iqm", rng(SEED))),
-        show(estimate(right, "iqm", rng(SEED), minus=left), signed=True),
+        show(estimate(left, "iqm", SEED)),
+        show(estimate(right, "iqm", SEED)),
+        show(estimate(right, "iqm", SEED, minus=left), signed=True),
         "n/a" if np.isnan(size) else f"{size:+.2f}",
         show(improvement),
-        f"{sign_flip(right - left, rng(SEED)):.3f}",
+        f"{sign_flip(right - left, np.random.default_rng(SEED)):.3f}",
     ]
 
 

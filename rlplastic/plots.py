@@ -111,7 +111,7 @@ def lines(
     """Mean over seeds of each series, with a band of 95 % bootstrap intervals of that mean."""
     bands = []
     for one in series:
-        center, low, high = mean_band(one.values, np.random.default_rng(SEED), RESAMPLES)
+        center, low, high = mean_band(one.values, SEED, RESAMPLES)
         if len(one.values) < 2:
             low = high = np.full_like(center, np.nan)
         bands.append(

@@ -97,6 +97,34 @@ def test_many_matrices_share_the_resamples_that_one_alone_would_have():
     assert all(np.isnan([value.low, value.high]).all() for value in lonely)
 
 
+def test_resamples_of_the_mean_are_means_of_the_seeds_that_are_drawn():
+    scores, none = rng(4).normal(size=(2, 6, 4))
+    rows = aggregate.draw(scores.shape, rng(), 500)
+    drawn = (scores - none)[rows, np.arange(4)].mean(axis=(1, 2))
+    value = aggregate.estimate(scores, "mean", rng(), minus=none, resamples=500)
+    assert (value.low, value.high) == pytest.approx(np.percentile(drawn, (2.5, 97.5)))
+
+
+def test_a_number_stands_for_a_new_generator_of_that_seed_however_often_it_is_asked():
+    scores, none = rng(4).normal(size=(2, 6, 4))
+    x = np.linspace(-1, 1, 5)
+
+    def everything(draws):
+        return (
+            *[aggregate.estimate(scores, name, draws()) for name in aggregate.AGGREGATES],
+            aggregate.probability_of_improvement(scores, none, draws()),
+            aggregate.contrast((scores, none), (none, scores), "mean", draws()),
+            *[bound.tolist() for bound in aggregate.performance_profile(scores, x, draws())],
+            *[bound.tolist() for bound in aggregate.mean_band(scores, draws())],
+            *[bound.tolist() for bound in aggregate.share_band(scores[..., None], none, draws())],
+        )
+
+    expected = everything(lambda: rng(7))
+    assert everything(lambda: 7) == expected
+    assert everything(lambda: 7) == expected
+    assert everything(lambda: 8) != expected
+
+
 def test_a_sample_efficiency_curve_has_rliables_points():
     curves = rng().normal(size=(5, 3, 7))
     center, low, high = aggregate.sample_efficiency(curves, "iqm", rng(), resamples=500)

@@ -130,9 +130,8 @@ def _difference(pair: Pair) -> list[Cell]:
     """Means of both sides and their difference; of the sides no interval, as seeds are shared."""
     if not pair.arm.size:
         return [NO_PAIR] * 3
-    rng = np.random.default_rng
-    sides = [estimate(side, "mean", rng(SEED)) for side in (pair.none, pair.arm)]
-    gain = estimate(pair.arm, "mean", rng(SEED), minus=pair.none)
+    sides = [estimate(side, "mean", SEED) for side in (pair.none, pair.arm)]
+    gain = estimate(pair.arm, "mean", SEED, minus=pair.none)
     return [*(Shown(value=side, bare=True) for side in sides), Shown(value=gain, signed=True)]
 
 

@@ -43,7 +43,7 @@ class Pair:
     @property
     def effect(self) -> Estimate:
         """IQM of the arm minus that of ``none``, with its interval."""
-        return estimate(self.arm, "iqm", np.random.default_rng(SEED), minus=self.none)
+        return estimate(self.arm, "iqm", SEED, minus=self.none)
 
 
 def effects(study: Study, summary: Summary) -> Table:
@@ -88,7 +88,7 @@ def _contrast(one: Pair, two: Pair) -> tuple[Cell, float]:
     """The difference of two effects, and its p-value; NaN where seeds do not allow one."""
     if not (one.seeds and two.seeds):
         return "n/a: no paired seed on both tracks", float("nan")
-    value = contrast((one.arm, one.none), (two.arm, two.none), "iqm", np.random.default_rng(SEED))
+    value = contrast((one.arm, one.none), (two.arm, two.none), "iqm", SEED)
     both = [seed for seed in one.seeds if seed in two.seeds]
     if len(both) < 2:
         return Shown(value=value, signed=True), float("nan")

@@ -68,8 +68,7 @@ def efficiency(study: Study, summary: Summary, looks: Looks) -> Figures:
         scores = life_scores(study, summary, arm, each)
         if not scores.size or not np.isfinite(scores).all():
             continue
-        rng = np.random.default_rng(SEED)
-        center, low, high = sample_efficiency(scores, "iqm", rng, RESAMPLES)
+        center, low, high = sample_efficiency(scores, "iqm", SEED, RESAMPLES)
         reg = arm.removesuffix(NEWBORN)
         bands.append(
             plots.Band(

@@ -173,7 +173,7 @@ def distributions(study: Study, summary: Summary, looks: Looks) -> Figures:
         every = np.concatenate([score.matrix.ravel() for score in known.values()])
         x = np.linspace(min(0.0, every.min()), max(1.0, every.max()) * 1.02, 201)
         profiles = {
-            reg: (x, *performance_profile(s.matrix, x, np.random.default_rng(SEED)), looks[reg])
+            reg: (x, *performance_profile(s.matrix, x, SEED), looks[reg])
             for reg, s in known.items()
         }
         title, key = f"Performance profile of {name}", f"{prefix}-profile-{name}"
@@ -212,7 +212,7 @@ def survival(
     low, high = share_band(
         np.array(hits, dtype=np.float64),
         np.array(known, dtype=np.float64),
-        np.random.default_rng(SEED),
+        SEED,
     )
     return x, share, low, high
 

@@ -20,7 +20,7 @@ import numpy as np
 from scipy import stats
 
 from rlplastic.metrics.curve import Case, Curve, end_levels, start_levels
-from rlplastic.record import BoolArray, FloatArray
+from rlplastic.record import BoolArray, FloatArray, IntArray
 from rlplastic.registry import metric
 
 BINS_IN_A_ROW = 3
@@ -101,12 +101,17 @@ def time_to(curve: Curve | None, level: float) -> tuple[float, bool]:
     """
     if curve is None or np.isnan(level) or len(curve.values) < BINS_IN_A_ROW:
         return float("nan"), False
-    window = np.lib.stride_tricks.sliding_window_view
     tie = ROUNDING * max(1.0, abs(level))  # a curve that reaches it exactly does so in any unit
-    held = (window(curve.values, BINS_IN_A_ROW) >= level - tie).all(axis=1)
-    seen = window(curve.finished, BINS_IN_A_ROW).sum(axis=1) >= EPISODES_BETWEEN
+    held = _in_a_row(curve.values >= level - tie) == BINS_IN_A_ROW
+    seen = _in_a_row(curve.finished) >= EPISODES_BETWEEN
     hits = np.flatnonzero(held & seen)
     return (float(hits[0]) / len(curve.values), True) if hits.size else (1.0, False)
+
+
+def _in_a_row(counts: IntArray | BoolArray) -> IntArray:
+    """The sums of each bin and those after it, `BINS_IN_A_ROW` together."""
+    upto = np.concatenate([[0], np.cumsum(counts)])
+    return np.asarray(upto[BINS_IN_A_ROW:] - upto[:-BINS_IN_A_ROW])
 
 
 def kaplan_meier(times: FloatArray, recovered: BoolArray) -> tuple[FloatArray, FloatArray]:

@@ -124,7 +124,7 @@ def summarise(study: Study, agent: str) -> Summary:
             else None,
             performance=scores["P"].get(reg),
             collapsed=float(hit.mean()) if hit.size else None,
-            phase_zero=estimate(first, "iqm", _rng()) if first.size else None,
+            phase_zero=estimate(first, "iqm", SEED) if first.size else None,
             broken_newborns=len(broken),
             oracle=any(r.oracle for r in records if r.reg == reg),
         )
@@ -174,9 +174,9 @@ def _scores(
         ours = mine[[kept.index(seed) for seed in both]]
         none = theirs[[known.index(seed) for seed in both]]
         paired[reg] = (
-            estimate(ours, "iqm", _rng(), minus=none),
+            estimate(ours, "iqm", SEED, minus=none),
             ours - none,
-            probability_of_improvement(ours, none, _rng()),
+            probability_of_improvement(ours, none, SEED),
             sign_flip(ours - none, _rng()),
         )
     adjusted = dict(zip(paired, holm([p for *_, p in paired.values()]), strict=True))
@@ -188,10 +188,10 @@ def _scores(
         found[reg] = Score(
             matrix=matrix,
             seeds=kept,
-            iqm=estimate(matrix, "iqm", _rng()),
-            mean=estimate(matrix, "mean", _rng()),
-            median=estimate(matrix, "median", _rng()),
-            optimality_gap=estimate(matrix, "optimality_gap", _rng()),
+            iqm=estimate(matrix, "iqm", SEED),
+            mean=estimate(matrix, "mean", SEED),
+            median=estimate(matrix, "median", SEED),
+            optimality_gap=estimate(matrix, "optimality_gap", SEED),
             difference=difference,
             differences=differences,
             improvement=improvement,

@@ -82,8 +82,7 @@ def published(study: Study, summary: Summary) -> Table:
             mine, kept = study.matrix(name, summary.agent, arm, [task], seeds)
             gain: Cell = "reference" if arm == REFERENCE else "n/a: no paired seed"
             if arm != REFERENCE and kept and kept == known:
-                rng = np.random.default_rng(SEED)
-                gain = Shown(value=estimate(mine, "mean", rng, minus=none), signed=True)
+                gain = Shown(value=estimate(mine, "mean", SEED, minus=none), signed=True)
             shown = _shown(mine) if kept else "n/a: no complete seed"
             rows.append([task, arm, shown, gain, str(len(kept))])
     head = ["task", "arm", f"{name}, mean", "against none", "seeds"]
@@ -199,7 +198,7 @@ def _mean(study: Study, summary: Summary, metric: str, arm: str) -> Cell:
 
 
 def _shown(scores: FloatArray, aggregate: str = "mean", after: str = "") -> Shown:
-    value = estimate(scores, aggregate, np.random.default_rng(SEED))
+    value = estimate(scores, aggregate, SEED)
     return Shown(value=value, after=after)
 
 
