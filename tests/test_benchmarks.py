@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from rlplastic.benchmarks import coverage, learning, speed, zoo
+from rlplastic.benchmarks import coverage, learning, operators, speed, zoo
 from rlplastic.benchmarks.speed_limit import Product, limit, seconds
-from rlplastic.benchmarks.speed_run import NONE, PARTS, SAM, SB3, configured
+from rlplastic.benchmarks.speed_run import BARE, NONE, PARTS, SAM, SB3, Job, configured
 
 TOY = "Toy-Shifted/Cue-stationary"
 
@@ -82,6 +82,16 @@ def test_the_limit_of_a_dqn_counts_acting_and_updates():
     often = job.cell.hyperparameters | {"gradient_steps": 64}
     many = job._replace(cell=replace(job.cell, hyperparameters=often))
     assert limit(many) > 5 * limit(job) > 0
+
+
+def test_both_agents_products_are_found_by_the_profiler_and_the_rows_add_up_to_the_step():
+    cell = speed.cell_of(speed.CASES[-2], "none")  # dqn-control
+    mine, theirs = (operators.profile(Job(cell, kind, 256)) for kind in (BARE, SB3))
+    assert mine.operators["addmm"][1] == pytest.approx(theirs.operators["addmm"][1], rel=0.1)
+    rows = [line.split("|")[2:4] for line in operators.table(mine, theirs)[2:]]
+    taken = [float(seconds.replace(",", "")) for seconds, _ in rows]
+    assert sum(taken[:-1]) == pytest.approx(taken[-1], abs=1)
+    assert rows[-1][1].strip() == "100.0%"
 
 
 def test_what_the_zoo_reports_is_reached_or_not():
