@@ -5,11 +5,12 @@
     python -m rlplastic.benchmarks.operators --case dqn-minatar --write benchmarks/OPERATORS.md
 
 For a case of `rlplastic.benchmarks.speed`, our agent without its record and stable-baselines3's
-class learn on one thread, each in a process of its own: for a while undisturbed, which gives the
-time of an environment step, and then under torch's profiler, which gives the time inside each
-operator (that of the operators it calls not counted twice). What is left of the step is Python, the
-environment, NumPy and the way to the operators: it is given as *everything else*, and is too low by
-what the profiler adds to each call, about a microsecond.
+class learn in turn on one thread, each in a process of its own: for a while undisturbed, which
+gives the time of an environment step, and then under torch's profiler, which gives the time inside
+each operator (that of the operators it calls not counted twice). What is left of the step is
+Python, the environment, NumPy, autograd's own nodes and the way to the operators: it is given as
+*everything else*, and is too low by what the profiler adds to each call, about a microsecond.
+Numbers are medians over the repeats, each on its own; the ratio is taken within each repeat.
 """
 
 from __future__ import annotations
@@ -17,15 +18,18 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Sequence
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
-from rlplastic.benchmarks.pages import made_by, write
-from rlplastic.benchmarks.speed import CASES, Case, cell_of
+from rlplastic.benchmarks.pages import made_by, spread, write
+from rlplastic.benchmarks.speed_cases import CASES, Case, cell_of
 from rlplastic.benchmarks.speed_run import BARE, SB3, STARTS, Job, configured, ours, stock
 
 LARGEST = 14  # operators that are shown
+PREFIX = "aten::"  # of torch's operators, among all that its profiler sees
 
 
 class Profile(NamedTuple):
@@ -61,11 +65,12 @@ def profile(job: Job) -> Profile:
             agent.learn(job.steps, log_interval=None, reset_num_timesteps=False)
         taken = agent.num_timesteps - before
     found = {
-        event.key.removeprefix("aten::"): (
+        event.key.removeprefix(PREFIX): (
             event.self_cpu_time_total / 1e6 / taken,
             event.count / taken,
         )
         for event in seen.key_averages()
+        if event.key.startswith(PREFIX)
     }
     return Profile(step, found)
 
@@ -97,27 +102,46 @@ def _row(what: str, whole: float, mine: tuple[float, float], theirs: tuple[float
     return f"| {what} | {ours} | {mine[0] / whole:.1%} | {calls[0]} | {other} | {calls[1]} |"
 
 
-def page_of(case: Case, steps: int) -> list[str]:
+def middle(found: Sequence[Profile]) -> Profile:
+    """The median of each number; an operator that a repeat has not seen took no time there."""
+    names = {name: None for one in found for name in one.operators}  # a set that keeps its order
+    operators = {
+        name: (
+            median(one.operators.get(name, (0.0, 0.0))[0] for one in found),
+            median(one.operators.get(name, (0.0, 0.0))[1] for one in found),
+        )
+        for name in names
+    }
+    return Profile(median(one.step for one in found), operators)
+
+
+def page_of(case: Case, steps: int, repeats: int) -> list[str]:
     """Lines of Markdown on one case, which is run."""
     cell = cell_of(case, "none")
     jobs = [Job(cell, kind, steps, updates=case.updates) for kind in (BARE, SB3)]
     with get_context("spawn").Pool(1, maxtasksperchild=1) as alone:
-        mine, theirs = alone.map(profile, jobs, chunksize=1)
-    head = [f"## {case.name}", "", f"{cell.task}; {steps:,} steps, and as many profiled.", ""]
-    return [*head, *table(mine, theirs), ""]
+        found = alone.map(profile, jobs * repeats, chunksize=1)
+    mine, theirs = found[::2], found[1::2]
+    ratio = [other.step / own.step for own, other in zip(mine, theirs, strict=True)]
+    head = [f"## {case.name}", ""]
+    head += [f"{cell.task}; {repeats} runs of {steps:,} steps, and as many profiled.", ""]
+    told = f"Steps a processor second, ours to stable-baselines3's: {spread(ratio)}."
+    return [*head, *table(middle(mine), middle(theirs)), "", told, ""]
 
 
 def main() -> None:
     """See the head of this file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    known = {case.name: case for case in CASES}
-    parser.add_argument("--case", action="append", choices=known, help="default: all")
+    parser.add_argument("--case", action="append", choices=CASES, help="default: all")
     parser.add_argument("--steps", type=int, help="timed, and profiled")
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--write", type=Path, help="a page of Markdown")
     given = parser.parse_args()
+    if given.repeats < 1:
+        parser.error("no repeats")
     page = ["# Time inside torch's operators", "", *made_by("rlplastic.benchmarks.operators")]
-    for case in [known[name] for name in given.case or known]:
-        page += page_of(case, given.steps or case.steps)
+    for case in [CASES[name] for name in given.case or CASES]:
+        page += page_of(case, given.steps or case.steps, given.repeats)
     print("\n".join(page))
     if given.write:
         write(given.write, page[:-1])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 from rlplastic import provenance, store
 
@@ -37,6 +39,11 @@ def made_by(program: str) -> list[str]:
         f"- versions: {versions}",
         "",
     ]
+
+
+def spread(values: Sequence[float]) -> str:
+    """Median and range."""
+    return f"{median(values):.2f} [{min(values):.2f}..{max(values):.2f}]"
 
 
 def verdict(value: float, bound: float, *, least: bool) -> str:

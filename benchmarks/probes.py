@@ -21,7 +21,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from rlplastic import registry, runner
-from rlplastic.benchmarks.speed import CASES, Case, cell_of
+from rlplastic.benchmarks.speed_cases import CASES, Case, cell_of
 from rlplastic.benchmarks.speed_run import configured, each
 from rlplastic.cell import Cell
 from rlplastic.life import PROBES_PER_PHASE
@@ -86,12 +86,11 @@ def show(case: Case, steps: int, repeats: int) -> float:
 def main() -> int:
     """See the head of this file; 1 where the default probes take more than they may."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    known = {case.name: case for case in CASES}
-    parser.add_argument("--case", action="append", choices=known, help="default: all")
+    parser.add_argument("--case", action="append", choices=CASES, help="default: all")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--steps", type=int, help="timed environment steps of training")
     given = parser.parse_args()
-    cases = [known[name] for name in given.case or known]
+    cases = [CASES[name] for name in given.case or CASES]
     shares = [show(case, given.steps or case.steps, given.repeats) for case in cases]
     return int(max(shares) > LIMIT)
 

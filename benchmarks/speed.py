@@ -7,8 +7,8 @@
 
 Each case is a suite's task with the agent's preset, unshifted. These kinds are run in turn, each in
 a process of its own on one thread, started as a bench starts its workers, and timed after learning
-has started; of small networks after `SETTLED` updates, when a step of Adam costs what it costs
-from then on:
+has started; of small networks after `speed_cases.SETTLED` updates, when a step of Adam costs what
+it costs from then on:
 
 =============================  =================================================================
 stable-baselines3              its class on our stream: the agent alone makes the difference
@@ -31,11 +31,9 @@ The package index's cleanrl (0.4.8) is of 2021 and needs gym, so it is not in th
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
@@ -43,7 +41,8 @@ from statistics import median
 from typing import Any
 
 from rlplastic import worker
-from rlplastic.benchmarks.pages import made_by, verdict, write
+from rlplastic.benchmarks.pages import made_by, spread, verdict, write
+from rlplastic.benchmarks.speed_cases import CASES, Case, cell_of
 from rlplastic.benchmarks.speed_limit import growth, limit
 from rlplastic.benchmarks.speed_run import (
     BARE,
@@ -57,147 +56,13 @@ from rlplastic.benchmarks.speed_run import (
     Timing,
     measure,
 )
-from rlplastic.cell import Cell
-from rlplastic.plan import make_plan
-from rlplastic.request import Request
 
-CONTROL, ATARI = "Control-Shifted/CartPole-stationary", "Atari-Shifted/Breakout-stationary"
-MINATAR = "MinAtar-Shifted/MinAtarBreakout-stationary"
-KINDS = (SB3, KEPT, OWN_ENV, NONE, BARE, SAM)
-SETTLED = (
-    1_000  # updates after which moments of Adam without a gradient have faded from its numbers
-)
 RECORD = 0.05  # of the time, at most
 FRAME = 7_200  # bytes of an Atari transition, at most
 
 
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """One row of the comparison.
-
-    Attributes:
-        name: As on the command line.
-        agent: ``dqn`` or ``ppo``.
-        task: The suite's task.
-        steps: Environment steps that are timed in a run.
-        own: What stable-baselines3's wrappers are given; empty: that kind is left out.
-        settings: Changes to the preset.
-        updates: Made before anything is timed, at least.
-        target: Least ratio of `none` to stable-baselines3; 0: none is set.
-        sam: Largest ratio of SAM's updates to those of `none`; 0: none is set.
-        sam_run: The same of whole runs.
-    """
-
-    name: str
-    agent: str
-    task: str
-    steps: int
-    own: str = ""
-    settings: tuple[str, ...] = ()
-    updates: int = SETTLED
-    target: float = 0.0
-    sam: float = 0.0
-    sam_run: float = 0.0
-
-    @property
-    def kinds(self) -> list[str]:
-        """The kinds that it has here."""
-        return [kind for kind in KINDS if kind != OWN_ENV or (self.own and not self.lacks)]
-
-    @property
-    def lacks(self) -> str:
-        """A package that stable-baselines3's own wrappers of this environment need, if any."""
-        needed = "cv2" if "NoFrameskip" in self.own else ""
-        return needed if needed and importlib.util.find_spec(needed) is None else ""
-
-
-OWN_ATARI = "BreakoutNoFrameskip-v4"
-EVERY_STEP = ("dqn.train_freq=1",)
-SEPARATE = ("ppo.shared_extractor=false",)
-CASES = [
-    Case(
-        name="dqn-atari",
-        agent="dqn",
-        task=ATARI,
-        steps=400,
-        own=OWN_ATARI,
-        updates=0,
-        target=1.5,
-        sam=1.9,
-        sam_run=1.6,
-    ),
-    Case(
-        name="ppo-atari",
-        agent="ppo",
-        task=ATARI,
-        steps=1_024,
-        own=OWN_ATARI,
-        updates=0,
-        target=1.35,
-        sam=2.75,
-    ),
-    Case(
-        name="ppo-atari-separate",
-        agent="ppo",
-        task=ATARI,
-        steps=1_024,
-        settings=SEPARATE,
-        updates=0,
-        sam=1.65,
-    ),
-    Case(name="dqn-minatar", agent="dqn", task=MINATAR, steps=3_000, target=2.3, sam=1.9),
-    Case(
-        name="dqn-minatar-every",
-        agent="dqn",
-        task=MINATAR,
-        steps=1_000,
-        settings=EVERY_STEP,
-        target=1.8,
-        sam=1.9,
-    ),
-    Case(name="ppo-minatar", agent="ppo", task=MINATAR, steps=6_144, target=1.45, sam=2.75),
-    Case(
-        name="ppo-minatar-separate",
-        agent="ppo",
-        task=MINATAR,
-        steps=6_144,
-        settings=SEPARATE,
-        sam=1.65,
-    ),
-    Case(
-        name="dqn-control",
-        agent="dqn",
-        task=CONTROL,
-        steps=6_144,
-        own="CartPole-v1",
-        target=2.5,
-        sam=1.8,
-    ),
-    Case(
-        name="ppo-control",
-        agent="ppo",
-        task=CONTROL,
-        steps=6_144,
-        own="CartPole-v1",
-        target=1.5,
-        sam=1.65,
-    ),
-]
 SWEEP, MEMORY = "sweep", "memory"  # the two cases of another kind
-SWEPT, SWEEP_TARGET = CASES[0], 1.5
-
-
-def cell_of(case: Case, reg: str, budget: str = "small") -> Cell:
-    """The case's cell with an intervention."""
-    request = Request(
-        agents=[case.agent],
-        regs=[reg],
-        env=case.task,
-        budget=budget,
-        seeds=range(1),
-        settings=case.settings,
-    )
-    return next(c for c in make_plan(request).cells if (c.arm, c.agent) == (reg, case.agent))
+SWEPT, SWEEP_TARGET = CASES["dqn-atari"], 1.5
 
 
 def alone(function: Any, *args: Any) -> Any:
@@ -236,11 +101,6 @@ def ratios(runs: dict[str, list[Timing]], over: str, under: str, what: str) -> l
     """Of a measurement of two kinds, within each repeat."""
     pairs = zip(runs[over], runs[under], strict=True)
     return [getattr(a, what) / getattr(b, what) for a, b in pairs]
-
-
-def spread(values: Sequence[float]) -> str:
-    """Median and range."""
-    return f"{median(values):.2f} [{min(values):.2f}..{max(values):.2f}]"
 
 
 def compare(case: Case, repeats: int) -> Iterator[str]:
@@ -352,7 +212,7 @@ def memory(repeats: int) -> Iterator[str]:
 def main() -> int:
     """See the head of this file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    names = [*(case.name for case in CASES), SWEEP, MEMORY]
+    names = [*CASES, SWEEP, MEMORY]
     parser.add_argument("--cases", default="*", help=f"patterns of {', '.join(names)}")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--write", type=Path, help="a page of Markdown")
@@ -365,7 +225,7 @@ def main() -> int:
     page = ["# Speed beside stable-baselines3", "", *made_by("rlplastic.benchmarks.speed")]
     page += ["What the kinds are is said at the head of `benchmarks/speed.py`.", ""]
     programs: dict[str, Callable[[int], Iterator[str]]] = {SWEEP: sweep, MEMORY: memory}
-    programs |= {case.name: partial(compare, case) for case in CASES}
+    programs |= {name: partial(compare, case) for name, case in CASES.items()}
     failed = False
     for name in chosen:
         try:

@@ -42,6 +42,7 @@ from stable_baselines3.common.logger import Logger
 from torch import nn
 
 from rlplastic import options, registry
+from rlplastic.benchmarks.pages import spread
 from rlplastic.envs import datasets
 from rlplastic.envs.schedules import Periodic
 from rlplastic.envs.stream import Stream
@@ -173,9 +174,7 @@ def report(timed: dict[str, list[Timed]]) -> list[str]:
             line += f", {median(against):.2f} of {plain}"
             if kind != none:
                 longer = [b[1] / a[1] for a, b in zip(timed[none], runs, strict=True)]
-                line += (
-                    f", {median(longer):.2f} [{min(longer):.2f}..{max(longer):.2f}] times {none}"
-                )
+                line += f", {spread(longer)} times {none}"
         lines.append(line)
     return lines
 

@@ -5,7 +5,7 @@
 A folder of 1,150 made-up cells (5 tasks x 10 seeds x 11 arms with their newborns, and random play),
 ten phases and ten probes each, is reported by the real command a few times, in a process of its
 own each time. Memory is what the operating system says that the command and its helpers hold
-together, a page that several share counted once (proportional set size), looked at five times a
+together, a page that several share counted once (proportional set size), looked at ten times a
 second.
 """
 
@@ -18,11 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import synthetic_records
+from running import session
 
 from rlplastic.benchmarks.pages import made_by, verdict, write
 
@@ -38,7 +38,7 @@ PROBES = (
 )  # fmt: skip
 SEEDS, PHASES, PERIOD = 10, 10, 3_000
 SECONDS, MEGABYTES = 30.0, 1_000.0  # targets
-GLANCE = 0.2  # seconds between two looks at the memory
+GLANCE = 0.1  # seconds between two looks at the memory
 
 
 def main() -> None:
@@ -83,10 +83,10 @@ def report(folder: Path) -> tuple[float, float]:
     """Seconds of `rlplastic report`, and its peak memory in MB."""
     start = time.perf_counter()
     command = [sys.executable, "-m", "rlplastic", "report", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as running:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as running:
         peak = 0.0
         for _ in itertools.count():
-            peak = max(peak, sum(map(share, family(running.pid))))
+            peak = max(peak, sum(map(share, session(running.pid))))
             try:
                 running.wait(GLANCE)
                 break
@@ -95,18 +95,6 @@ def report(folder: Path) -> tuple[float, float]:
     if running.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {running.returncode}")
     return time.perf_counter() - start, peak
-
-
-def family(process: int) -> Iterator[int]:
-    """A process and all that it has started."""
-    yield process
-    for children in Path(f"/proc/{process}/task").glob("*/children"):
-        try:
-            started = children.read_text().split()
-        except OSError:  # ended between two looks
-            continue
-        for child in started:
-            yield from family(int(child))
 
 
 def share(process: int) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlplastic.benchmarks import coverage, learning, operators, speed, zoo
+from rlplastic.benchmarks import coverage, learning, operators, speed, speed_cases, zoo
 from rlplastic.benchmarks.speed_limit import Product, limit, seconds
 from rlplastic.benchmarks.speed_run import BARE, NONE, PARTS, SAM, SB3, Job, configured
 
@@ -20,7 +20,7 @@ def numbers(row):
     return [float(x) for x in re.findall(r"\d+(?:\.\d+)?", row.replace(",", ""))]
 
 
-@pytest.mark.parametrize("case", speed.CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", speed_cases.CASES.values(), ids=speed_cases.CASES)
 def test_each_case_of_the_speed_comparison_has_its_cells(case):
     jobs = speed.jobs_of(case)
     assert {SB3, NONE, SAM} <= set(jobs)
@@ -35,10 +35,10 @@ def test_each_case_of_the_speed_comparison_has_its_cells(case):
 @pytest.mark.parametrize("agent", ["dqn", "ppo"])
 def test_a_case_is_run_and_told(agent, monkeypatch):
     monkeypatch.setattr(speed, "alone", lambda function, *args: function(*args))
-    case = speed.Case(name="toy", agent=agent, task=TOY, steps=256, target=1e-3, sam=0.5)
+    case = speed_cases.Case(name="toy", agent=agent, task=TOY, steps=256, target=1e-3, sam=0.5)
     lines = list(speed.compare(case, 1))
     rows = {line.split(" | ")[0][2:]: line.split(" | ")[1:] for line in lines if line[:2] == "| "}
-    kinds = [kind for kind in speed.KINDS if kind in rows]
+    kinds = [kind for kind in speed_cases.KINDS if kind in rows]
     assert kinds == case.kinds
     for kind in kinds:
         rate, per_second, ratio, target, peak, *shares = rows[kind]
@@ -78,20 +78,32 @@ def test_the_limit_is_of_the_products_that_training_makes():
 
 
 def test_the_limit_of_a_dqn_counts_acting_and_updates():
-    job = speed.jobs_of(speed.Case(name="toy", agent="dqn", task=TOY, steps=64))[NONE]
+    job = speed.jobs_of(speed_cases.Case(name="toy", agent="dqn", task=TOY, steps=64))[NONE]
     often = job.cell.hyperparameters | {"gradient_steps": 64}
     many = job._replace(cell=replace(job.cell, hyperparameters=often))
     assert limit(many) > 5 * limit(job) > 0
 
 
 def test_both_agents_products_are_found_by_the_profiler_and_the_rows_add_up_to_the_step():
-    cell = speed.cell_of(speed.CASES[-2], "none")  # dqn-control
-    mine, theirs = (operators.profile(Job(cell, kind, 256)) for kind in (BARE, SB3))
+    cell = speed_cases.cell_of(speed_cases.CASES["dqn-minatar"], "none")
+    mine, theirs = (operators.profile(Job(cell, kind, 64)) for kind in (BARE, SB3))
     assert mine.operators["addmm"][1] == pytest.approx(theirs.operators["addmm"][1], rel=0.1)
+    for name in mine.operators | theirs.operators:
+        assert name.isidentifier(), name  # neither nodes of autograd nor annotations
     rows = [line.split("|")[2:4] for line in operators.table(mine, theirs)[2:]]
     taken = [float(seconds.replace(",", "")) for seconds, _ in rows]
     assert sum(taken[:-1]) == pytest.approx(taken[-1], abs=1)
     assert rows[-1][1].strip() == "100.0%"
+
+
+def test_the_middle_of_profiles_is_of_each_number_on_its_own():
+    found = [
+        operators.Profile(3.0, {"add": (1.0, 2.0)}),
+        operators.Profile(1.0, {"add": (2.0, 2.0), "mul": (3.0, 1.0)}),
+        operators.Profile(2.0, {"add": (6.0, 2.0), "mul": (1.0, 1.0)}),
+    ]
+    middle = operators.middle(found)
+    assert middle == operators.Profile(2.0, {"add": (2.0, 2.0), "mul": (1.0, 1.0)})
 
 
 def test_what_the_zoo_reports_is_reached_or_not():
