@@ -96,7 +96,7 @@ def estimate(
     point = _point(scores, minus, aggregate)
     if len(scores) < 2:
         return Estimate(point=point, low=float("nan"), high=float("nan"))
-    return _percentiles(point, _resampled(scores, minus, aggregate, rng, resamples))
+    return _percentiles(point, _gains(scores, minus, aggregate, rng, resamples))
 
 
 def estimates(
@@ -113,17 +113,12 @@ def estimates(
         rng: Where the resamples come from; the first matrix alone would have the same ones.
         resamples: Number of bootstrap resamples.
     """
-    once, many = AGGREGATES[aggregate]
+    once, _ = AGGREGATES[aggregate]
     points = [float(once(scores)) for scores in matrices]
     if matrices.shape[1] < 2:
         return [Estimate(point=point, low=float("nan"), high=float("nan")) for point in points]
-    rng, column = np.random.default_rng(rng), np.arange(matrices.shape[2])
-    draws: list[list[FloatArray]] = [[] for _ in matrices]
-    for size in _chunks(resamples, matrices[0].size):
-        places = draw(matrices[0].shape, rng, size) * len(column) + column
-        for found, scores in zip(draws, matrices, strict=True):
-            found.append(many(scores.ravel()[places]))
-    return [_percentiles(p, np.concatenate(d)) for p, d in zip(points, draws, strict=True)]
+    draws = _resampled(matrices, aggregate, rng, resamples)
+    return [_percentiles(*pair) for pair in zip(points, draws, strict=True)]
 
 
 def sample_efficiency(
@@ -160,7 +155,7 @@ def contrast(
     if min(len(one[0]), len(two[0])) < 2:
         return Estimate(point=point, low=float("nan"), high=float("nan"))
     rng = np.random.default_rng(rng)
-    draws = [_resampled(*pair, aggregate, rng, resamples) for pair in (one, two)]
+    draws = [_gains(*pair, aggregate, rng, resamples) for pair in (one, two)]
     return _percentiles(point, draws[0] - draws[1])
 
 
@@ -264,7 +259,7 @@ def _point(scores: FloatArray, minus: FloatArray | None, aggregate: str) -> floa
     return float(once(scores)) - (0.0 if minus is None else float(once(minus)))
 
 
-def _resampled(
+def _gains(
     scores: FloatArray,
     minus: FloatArray | None,
     aggregate: str,
@@ -272,24 +267,27 @@ def _resampled(
     resamples: int,
 ) -> FloatArray:
     """The aggregate of each resample, less that of `minus` on the same seeds."""
+    matrices = [scores] if minus is None else [scores, minus]
+    first, *other = _resampled(np.stack(matrices), aggregate, rng, resamples)
+    return np.asarray(first - other[0] if other else first)
+
+
+def _resampled(matrices: FloatArray, aggregate: str, rng: Draws, resamples: int) -> FloatArray:
+    """The aggregates [n x resamples] of matrices [n x seeds x tasks], all resampled alike."""
+    n, seeds, tasks = matrices.shape
     if aggregate == "mean":  # linear in the scores
-        counts = _counts(scores.shape, rng, resamples).reshape(resamples, -1)
-        gains = scores if minus is None else scores - minus
-        return counts @ gains.ravel() / scores.size
+        counts = _counts((seeds, tasks), rng, resamples).reshape(resamples, -1)
+        return np.asarray(matrices.reshape(n, -1) @ counts.T / (seeds * tasks))
     rng = np.random.default_rng(rng)
     _, many = AGGREGATES[aggregate]
-    column = np.arange(scores.shape[1])
-    draws = []
-    for size in _chunks(resamples, scores.size):
-        rows = draw(scores.shape, rng, size)
-        drawn = many(scores[rows, column])
-        draws.append(drawn if minus is None else drawn - many(minus[rows, column]))
-    return np.concatenate(draws)
-
-
-def _chunks(resamples: int, size: int) -> list[int]:
-    step = max(1, CHUNK // size)
-    return [min(step, resamples - start) for start in range(0, resamples, step)]
+    found = np.empty((n, resamples))
+    step = max(1, CHUNK // (seeds * tasks))
+    for start in range(0, resamples, step):
+        part = slice(start, min(start + step, resamples))
+        places = draw((seeds, tasks), rng, part.stop - start) * tasks + np.arange(tasks)
+        for row, scores in zip(found, matrices, strict=True):
+            row[part] = many(scores.ravel()[places])
+    return found
 
 
 def _percentiles(point: float, draws: FloatArray) -> Estimate:
