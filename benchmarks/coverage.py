@@ -8,16 +8,22 @@ noise that arm and reference share. ``false`` is the share of studies without an
 a report would say that there is one: the interval leaves 0 out and the sign-flip test has p <
 0.05.
 
-The second table is of whole sentences: S and P of several arms that all equal ``none``, and the
-share of reports that say of at least one of them that it raises or lowers something, before and
-after Holm's adjustment, which the sentence also tells.
+The second table is of whole sentences, by the report's own rule (`rlplastic.metrics.verdict`): a
+plain agent whose S is 1 and several arms that all equal ``none`` in S and P, S and P independent.
+``plain`` is the share of reports that say of the plain agent that it loses plasticity or learns
+faster; ``any, unadjusted`` the share that would say of at least one arm that it raises or lowers
+something; ``an arm`` those after Holm's adjustment, as they are said; ``any false word`` those in
+which at least one word of the sentence is false.
 """
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
-from rlplastic.aggregate import Estimate, estimate
+from rlplastic.aggregate import estimate
+from rlplastic.metrics.verdict import SIGNIFICANT, apart
 from rlplastic.record import FloatArray
 from rlplastic.significance import holm, sign_flip
 
@@ -38,9 +44,9 @@ def main() -> None:
         cells = " | ".join(f"{share:.1%}" for share in coverage(seeds, tasks, rng))
         print(f"| {seeds} | {tasks} | {cells} |", flush=True)
     rng = np.random.default_rng(1)
-    print("\n| seeds | tasks | arms | any, unadjusted | any false word |")
-    print("|---|---|---|---|---|")
-    for seeds, tasks, arms in [(seeds, 6, arms) for seeds in (6, 10) for arms in ARMS]:
+    print("\n| seeds | tasks | arms | plain | any, unadjusted | an arm | any false word |")
+    print("|---|---|---|---|---|---|---|")
+    for seeds, tasks, arms in itertools.product((6, 10), (1, 6), ARMS):
         cells = " | ".join(f"{share:.1%}" for share in false_words(seeds, tasks, arms, rng))
         print(f"| {seeds} | {tasks} | {arms} | {cells} |", flush=True)
 
@@ -63,28 +69,43 @@ def coverage(seeds: int, tasks: int, rng: np.random.Generator) -> list[float]:
 
 
 def false_words(seeds: int, tasks: int, arms: int, rng: np.random.Generator) -> list[float]:
-    """Share of reports with a false word on S or P of any arm, unadjusted and as they are said."""
-    hits = np.zeros(2)
+    """Shares of reports with a false word: on none, on an arm by itself, on one as said, on any."""
+    hits = np.zeros(4)
     for _ in range(STUDIES):
-        said = [false_arms(seeds, tasks, arms, rng) for _ in ("S", "P")]
-        hits += np.any(said, axis=(0, 2))
+        studies = [scores(seeds, tasks, arms, rng) for _ in ("S", "P")]
+        plain = false_plain(studies[0][0], rng)
+        alone, said = np.any([false_arms(*study, rng) for study in studies], axis=(0, 2))
+        hits += [plain, alone, said, plain or said]
     return [float(share) for share in hits / STUDIES]
 
 
-def false_arms(seeds: int, tasks: int, arms: int, rng: np.random.Generator) -> list[list[bool]]:
-    """Of each arm, all equal to ``none``: whether a test alone says otherwise; and the sentence."""
+def scores(
+    seeds: int, tasks: int, arms: int, rng: np.random.Generator
+) -> tuple[FloatArray, list[FloatArray]]:
+    """Those of ``none`` around 0, which stands for no loss, and of so many arms that equal it."""
     shared = SHARED * rng.normal(size=(seeds, tasks))
     none, *others = (shared + OWN * rng.normal(size=shared.shape) for _ in range(arms + 1))
+    return none, others
+
+
+def false_plain(none: FloatArray, rng: np.random.Generator) -> bool:
+    """Whether the sentence says of ``none``, whose true score is 0, that it is not."""
+    return apart(estimate(none, "iqm", rng, resamples=RESAMPLES), none) and (
+        sign_flip(none, rng) < SIGNIFICANT
+    )
+
+
+def false_arms(
+    none: FloatArray, others: list[FloatArray], rng: np.random.Generator
+) -> list[list[bool]]:
+    """Of each arm, all equal to ``none``: whether a test alone says otherwise; and the sentence."""
     p = [sign_flip(one - none, rng) for one in others]
-    plain = [
-        value < 0.05 and not (gain := _gain(one, none, rng)).low <= 0 <= gain.high
-        for one, value in zip(others, p, strict=True)
+    gains = [estimate(one, "iqm", rng, minus=none, resamples=RESAMPLES) for one in others]
+    words = [apart(gain, one - none) for gain, one in zip(gains, others, strict=True)]
+    return [
+        [word and value < SIGNIFICANT for word, value in zip(words, values, strict=True)]
+        for values in (p, holm(p))
     ]
-    return [plain, [word and q < 0.05 for word, q in zip(plain, holm(p), strict=True)]]
-
-
-def _gain(arm: FloatArray, none: FloatArray, rng: np.random.Generator) -> Estimate:
-    return estimate(arm, "iqm", rng, minus=none, resamples=RESAMPLES)
 
 
 if __name__ == "__main__":

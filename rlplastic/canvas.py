@@ -34,6 +34,8 @@ PRINTS: dict[
     "png": {"metadata": {"Software": None}, "dpi": 200},
 }
 LETTER, BOLD, ROW = 4.8, 6.2, 10.0  # points, of a letter's width, in a title, and a line's height
+MOST_LETTERS = 24  # of a label beside the axes: half of a panel is left to them
+LEGEND_LETTERS = 42  # of a line of the legend
 MOST_TICKS = 6  # along x, of which each may be five characters wide
 
 SETTINGS: dict[str, Any] = {
@@ -140,6 +142,24 @@ def short(value: float) -> str:
     return f"{value:g}"
 
 
+def folded(label: str, letters: int) -> str:
+    """A name on as many lines as it needs: whole, as two arms may differ in their last letter.
+
+    >>> folded("sam:rho=0.1+layernorm+l2init", 12).splitlines()
+    ['sam:rho=0.1+', 'layernorm+', 'l2init']
+    """
+    lines, line = [], ""
+    for part in re.findall(r"[^+]*\+|[^+]+", label):
+        if line and len(line) + len(part) > letters:
+            lines.append(line)
+            line = ""
+        line += part
+        while len(line) > letters:
+            lines.append(line[:letters])
+            line = line[letters:]
+    return "\n".join([*lines, line] if line else lines)
+
+
 def _legend(axes: Axes) -> int:
     """A legend below the axes, where it can cover no data; the number of its rows."""
     figure: Any = axes.figure
@@ -147,7 +167,9 @@ def _legend(axes: Axes) -> int:
     if len(labels) < 2:
         return 0
     columns = min(len(labels), max(1, 45 // (max(map(len, labels)) + 3)))
-    rows = -(-len(labels) // columns)
+    labels = [folded(label, LEGEND_LETTERS) for label in labels]
+    deepest = max(label.count("\n") + 1 for label in labels)
+    rows: int = -(-len(labels) // columns) * deepest
     extra = max(0, rows - 2)  # the panel has room for two
     figure.set_figheight(figure.get_figheight() + extra * ROW / POINTS)
     figure.legend(
@@ -166,7 +188,8 @@ def _lay_out(axes: Axes, legend_rows: int) -> None:
     ticks = axes.yaxis
     low, high = sorted(axes.get_ylim())
     seen = [place for place in ticks.get_majorticklocs() if low <= place <= high]
-    longest = max(map(len, ticks.get_major_formatter().format_ticks(seen)), default=0)
+    shown = "\n".join(ticks.get_major_formatter().format_ticks(seen))
+    longest = max(map(len, shown.splitlines()), default=0)
     width, height = (float(side) * POINTS for side in figure.get_size_inches())
     left = longest * LETTER + 7 + (ROW + 4) * bool(axes.get_ylabel())
     figure.subplots_adjust(

@@ -44,7 +44,8 @@ def show_comparison(first: str, second: str) -> str:
 
     Args:
         first: ``FOLDER`` or ``FOLDER:ARM``. Without an arm every arm that both folders have.
-        second: The same, or ``:ARM`` for another arm of the first folder.
+        second: The same, or ``:ARM`` for another arm of the first folder (whose own is then
+            ``none`` unless it is given).
 
     Raises:
         UsageError: An arm is not there, or the folders share no task that asks the same question.
@@ -83,7 +84,8 @@ def _arms(
     known = [study.results.regs(agent) for study in studies]
     if not (first or second):
         return [(reg, reg) for reg in known[0] if reg in known[1]]
-    chosen = (first or second or REFERENCE, second or first)
+    same = studies[0].results.folder == studies[1].results.folder
+    chosen = (first or (REFERENCE if same else second), second or first)
     for reg, regs in zip(chosen, known, strict=True):
         if reg not in regs:
             raise UsageError(f"{agent} has no arm {reg!r} there.\nValid: {', '.join(regs)}")

@@ -13,8 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from rlplastic.aggregate import Estimate, mean_band
-from rlplastic.canvas import GREY, INK, OKABE_ITO, PANEL, panel, thin_ticks, to_svg
-from rlplastic.hover import Slice, columns, places
+from rlplastic.canvas import (
+    GREY,
+    INK,
+    MOST_LETTERS,
+    OKABE_ITO,
+    PANEL,
+    ROW,
+    folded,
+    panel,
+    thin_ticks,
+    to_svg,
+)
+from rlplastic.hover import POINTS, Slice, columns, places
 from rlplastic.metrics.digits import show
 from rlplastic.record import FloatArray
 
@@ -204,7 +215,9 @@ def intervals(
     at: float,
 ) -> str:
     """One estimate a row with its 95 % interval, and a line at the value that means `no change`."""
-    with panel(title, x_label, height=0.75 + 0.27 * len(rows)) as axes:
+    labels = [folded(label, MOST_LETTERS) for label in rows]
+    each = max([0.27, *((label.count("\n") + 1.5) * ROW / POINTS for label in labels)])
+    with panel(title, x_label, height=0.75 + each * len(rows)) as axes:
         for place, (estimate, style) in enumerate(reversed(list(rows.values()))):
             if not np.isnan(estimate.low):
                 ends = [estimate.low, estimate.high]
@@ -218,7 +231,7 @@ def intervals(
                 markerfacecolor=style.face,
             )
         axes.axvline(at, color=INK, linewidth=0.9, linestyle=":")
-        axes.set_yticks(range(len(rows)), list(rows)[::-1])
+        axes.set_yticks(range(len(rows)), labels[::-1])
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.grid(axis="y", visible=False)
         axes.spines["left"].set_visible(False)

@@ -278,6 +278,8 @@ def _difference(arm: Arm, score: Score | None) -> Cell:
 def _p_value(score: Score | None) -> str:
     if score is None or score.p is None or score.adjusted_p is None:
         return "n/a"
+    if score.differences is not None and len(score.differences) < 2:
+        return "n/a: one seed"
     several = score.adjusted_p != score.p
     return f"{score.p:.3f}" + several * f" ({score.adjusted_p:.3f})"
 
@@ -286,7 +288,9 @@ def _phase_zero(summary: Summary) -> tables.Table:
     rows: list[list[Cell]] = [
         [
             arm.reg,
-            "n/a: no closed phase 0" if arm.phase_zero is None else Shown(value=arm.phase_zero),
+            "n/a: no closed phase 0, or no stated scale of it"
+            if arm.phase_zero is None
+            else Shown(value=arm.phase_zero),
         ]
         for arm in summary.arms
     ]

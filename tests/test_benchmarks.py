@@ -148,14 +148,19 @@ def test_the_area_under_a_learning_curve_is_of_both_kinds_the_same_where_nothing
 def test_a_false_word_is_one_of_the_interval_and_the_test_and_holm_takes_some_back(monkeypatch):
     rng = np.random.default_rng(0)
     for _ in range(30):
-        plain, after = coverage.false_arms(6, 2, 1, rng)
+        plain, after = coverage.false_arms(*coverage.scores(6, 2, 1, rng), rng)
         assert plain == after  # one arm needs no adjustment
-        plain, after = coverage.false_arms(6, 2, 3, rng)
+        plain, after = coverage.false_arms(*coverage.scores(6, 2, 3, rng), rng)
         assert after == [False] * 3  # 2/64 is the least p, and three times that is above 0.05
     monkeypatch.setattr(coverage, "OWN", 0.0)
-    assert coverage.false_arms(6, 2, 3, rng) == [[False] * 3] * 2  # arms that are none exactly
+    exactly_none = coverage.scores(6, 2, 3, rng)
+    assert coverage.false_arms(*exactly_none, rng) == [[False] * 3] * 2
+    lower = np.linspace(-2, -1, 12).reshape(6, 2)
+    assert coverage.false_plain(lower, rng)
+    assert not coverage.false_plain(lower - lower.mean(), rng)
     monkeypatch.setattr(coverage, "OWN", 0.4)
     monkeypatch.setattr(coverage, "STUDIES", 40)
-    alone, most = (coverage.false_words(10, 2, arms, rng)[0] for arms in (1, 9))
-    assert alone < 0.25
-    assert most > 0
+    (plain, alone, said, false), most = (coverage.false_words(10, 2, n, rng) for n in (1, 9))
+    assert alone == said < 0.25
+    assert max(plain, said) <= false <= plain + said
+    assert most[1] > 0

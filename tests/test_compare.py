@@ -35,6 +35,10 @@ def test_two_arms_of_a_folder_differ_as_its_report_says(folder):
     assert "6 paired seeds x 1 tasks" in text
 
 
+def test_an_arm_alone_is_laid_beside_none_of_its_own_folder(folder):
+    assert show_comparison(str(folder), ":sam") == show_comparison(f"{folder}:none", ":sam")
+
+
 def test_a_folder_beside_itself_differs_in_nothing(folder):
     text = show_comparison(str(folder), str(folder))
     assert text.count("+0.00 [0.00, 0.00]") == 4  # S and P of none and sam

@@ -11,7 +11,7 @@ import synthetic_records as synthetic
 from synthetic_records import episode, phase
 
 from rlplastic import registry
-from rlplastic.metrics import curve, l2metrics, recovery, score, trend
+from rlplastic.metrics import compute, curve, l2metrics, recovery, score, trend
 from rlplastic.metrics.curve import Case, Curve, return_curve
 from rlplastic.metrics.study import Study
 from rlplastic.reading import read
@@ -159,6 +159,34 @@ def test_an_intervention_that_ruins_its_own_newborn_keeps_s_but_loses_p():
     assert score.collapsed(ruined) == 1.0
 
 
+def test_what_newborns_gain_is_a_number_of_its_own():
+    one = case([flat(k, 30) for k in range(3)], [flat(0, 90), flat(1, 40), flat(2, 60)], random=10)
+    assert score.newborn_performance(one) == pytest.approx((30 + 50) / 2 / 100)
+
+
+def test_the_mean_of_a_run_at_equal_compute_is_that_of_the_first_half_where_gradients_cost_twice():
+    life = [flat(k, 0, values=[level] * 5 + [100.0] * 5) for k, level in enumerate([10, 20, 60])]
+    assert compute.whole_run_mean_at_equal_compute(replace(case(life), cost=2.0)) == 30.0
+    assert compute.whole_run_mean_at_equal_compute(case(life)) == score.whole_run_mean(case(life))
+
+
+def test_a_life_that_diverged_has_collapsed_whatever_it_gained_before():
+    fine = case([flat(k, 90) for k in range(6)])
+    assert (score.collapsed(fine), score.collapsed(replace(fine, broken=True))) == (0.0, 1.0)
+
+
+def test_a_newborn_that_ends_within_a_tenth_of_c_of_random_leaves_nothing_to_recover():
+    life = [flat(k, 50) for k in range(4)]
+    born = [flat(0, 50), flat(1, 100), flat(2, 14), flat(3, 16)]
+    one = case(life, born, random=5.0)  # C is 100: it must end above 15
+    assert recovery.worth(one).tolist() == [True, True, False, True]
+    for share in (0.5, 0.8, 0.95):
+        times = recovery.recovery_times(one, share)
+        assert np.isnan(times.time).tolist() == [False, True, False]
+    unscaled = recovery.worth(case(life, born, random=5.0, scale=NAN))
+    assert unscaled.all()  # runs from elsewhere whose scale is not known
+
+
 def test_collapse_is_judged_on_the_last_three_shifts():
     healthy_once = case([flat(k, level) for k, level in enumerate([90, 90, 9, 9, 9])])
     recovered = case([flat(k, level) for k, level in enumerate([90, 0, 0, 11, 11, 11])])
@@ -302,7 +330,7 @@ LEVELS = st.lists(st.floats(-50, 150), min_size=4, max_size=4)
 NAMES = sorted(registry.entries("metric"))
 # Those with a threshold have tests of their own: rounding may flip an exact tie.
 SMOOTH = [name for name in NAMES if not name.startswith(("recover", "collapsed"))]
-RAW = {"whole_run_mean"}
+RAW = {"whole_run_mean", "whole_run_mean_equal_compute"}
 
 
 def lived(levels, newborn, offset=0.0, factor=1.0):
@@ -332,7 +360,7 @@ def test_metrics_of_an_empty_life_are_not_known_and_never_guessed(name):
     nothing = case([None] * 4, [None] * 4)
     assert np.isnan(registry.load("metric", name)(nothing)).all()
     alone = np.asarray(registry.load("metric", name)(case([flat(0, 50)])))
-    assert alone.size == 0 or name in ("phase_0", "whole_run_mean") or np.isnan(alone).all()
+    assert alone.size == 0 or name in {"phase_0"} | RAW or np.isnan(alone).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -493,7 +521,7 @@ def test_what_is_measured_against_newborns_is_not_known_where_they_diverged(tmp_
     against_none = {n for n, e in names.items() if e.traits.get("against") == "reference"}
     assert len(against_none) == 9
     undefined = {"retention"}  # no world returns here
-    own = {"S", "gap", "gap_slope", "end_gap", "auc_ratio"}
+    own = {"S", "newborn_P", "gap", "gap_slope", "end_gap", "auc_ratio"}
     assert {name for name, reg in unknown if reg == "none"} == against_none | own | undefined
     assert {name for name, reg in unknown if reg == "sam"} == against_none | undefined
 

@@ -208,7 +208,8 @@ def test_without_the_newborns_of_none_nothing_is_judged(tmp_path):
     one = verdict_of(folder)
     assert one.obstacles == []
     assert one.sentence == (
-        "With ppo, the plain agent (none) is not judged, since 1 of its newborn cells diverged. "
+        "With ppo (7 seeds x 1 task), the plain agent (none) is not judged, "
+        "since 1 of its newborn cells diverged. "
         "Against it, sam is not judged, since 1 newborn cell(s) diverged."
     )
 
@@ -252,7 +253,9 @@ def test_tasks_that_are_not_measurable_are_shown_but_not_counted(finished, tmp_p
     assert "no headroom" in text(folder)
 
 
-def arm_with(low, high, p, *, iqm=(0.7, 0.9), newborn_p=0.03, adjusted_p=None, seeds=6):
+def arm_with(
+    low, high, p, *, iqm=(0.7, 0.9), newborn_p=0.03, adjusted_p=None, seeds=6, mean=None, lost=0
+):
     """An arm whose S and P have these numbers, for the words of the verdict alone."""
     middle = Estimate(point=sum(iqm) / 2, low=iqm[0], high=iqm[1])
     score = summaries.Score(
@@ -263,6 +266,7 @@ def arm_with(low, high, p, *, iqm=(0.7, 0.9), newborn_p=0.03, adjusted_p=None, s
         median=middle,
         optimality_gap=0.0,
         difference=Estimate(point=(low + high) / 2, low=low, high=high),
+        differences=np.full((6, 1), (low + high) / 2 if mean is None else mean),
         p=p,
         adjusted_p=p if adjusted_p is None else adjusted_p,
     )
@@ -274,6 +278,7 @@ def arm_with(low, high, p, *, iqm=(0.7, 0.9), newborn_p=0.03, adjusted_p=None, s
         collapsed=0.0,
         phase_zero=None,
         broken_newborns=0,
+        broken_lives=lost,
         oracle=False,
     )
 
@@ -288,7 +293,19 @@ def arm_with(low, high, p, *, iqm=(0.7, 0.9), newborn_p=0.03, adjusted_p=None, s
     ],
 )
 def test_a_difference_is_spoken_of_only_where_interval_and_test_agree(low, high, p, words):
-    assert verdict._comparison(arm_with(low, high, p)).startswith(words)
+    assert verdict._comparison(arm_with(low, high, p), 6).startswith(words)
+
+
+@pytest.mark.parametrize(("low", "high", "mean"), [(0.01, 0.2, -0.4), (-0.2, -0.01, 0.4)])
+def test_an_arm_that_helps_most_runs_and_ruins_a_few_is_called_neither(low, high, mean):
+    said = verdict._comparison(arm_with(low, high, 0.03, mean=mean), 6)
+    assert said.startswith("sam does not clearly change S")
+
+
+def test_a_score_on_fewer_seeds_than_are_complete_says_so():
+    said = verdict._comparison(arm_with(0.01, 0.2, 0.03), 8)
+    assert re.fullmatch(r"sam raises S \(\S+ \[.*?\], 6 seeds\) and P \(.*?, 6 seeds\)", said)
+    assert "seeds" not in verdict._comparison(arm_with(0.01, 0.2, 0.03), 6)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +319,7 @@ def test_a_difference_is_spoken_of_only_where_interval_and_test_agree(low, high,
 )
 def test_of_several_arms_the_adjusted_test_decides(p, adjusted, seeds, words, end):
     arm = arm_with(0.01, 0.2, p, adjusted_p=adjusted, seeds=seeds)
-    assert verdict._comparison(arm).startswith(words)
+    assert verdict._comparison(arm, seeds).startswith(words)
     said = verdict._of_several([arm, arm_with(-1, 1, 1, seeds=seeds), arm])
     assert said[0].endswith(end.replace("sam", "sam, sam")) if end else said == []
 
@@ -693,3 +710,30 @@ def test_numbers_are_rounded_to_what_their_interval_leaves():
     assert show(Estimate(point=123.4, low=100.0, high=150.0)) == "123 [100, 150]"
     assert show(Estimate(point=-0.0001, low=-0.05, high=0.05), signed=True) == "+0.00 [-0.05, 0.05]"
     assert show(Estimate(point=1.0, low=1.0, high=1.0)) == "1.00 [1.00, 1.00]"
+
+
+LONG = "hlgauss:low=0:high=100+sam:rho=0.1+layernorm+l2init:strength=0.001+redo:every=1000"
+
+
+def test_arms_whose_names_are_as_long_as_names_may_be_are_drawn_whole(tmp_path):
+    regs = ("none", LONG, LONG + "x", "y" * 100)
+    folder = synthetic.write_results(
+        tmp_path / "long", tasks=("Cart-observation",), seeds=6, phases=3, period=1000, regs=regs
+    )
+    write_report(folder, figures=tmp_path / "figures")
+    drawn = (tmp_path / "figures" / "ppo-S.svg").read_text()
+    shown = "".join(re.findall(r"<text[^>]*>([^<]*)</text>", drawn))
+    for reg in regs:
+        assert reg in shown  # its lines follow each other
+    assert (tmp_path / "figures" / "ppo-S.png").stat().st_size > 1000
+
+
+def test_lives_that_diverged_are_named_in_the_sentence_and_count_as_collapsed(tmp_path):
+    folder = small(tmp_path, seeds=7)
+    life = cells(folder, "*/ppo/sam/*")[0]
+    done = json.loads((life / "done.json").read_text())
+    done |= {"status": "diverged", "reason": "NaN in the critic", "phase": 2, "step": 2500}
+    (life / "done.json").write_text(json.dumps(done))
+    sentence = verdict_of(folder).sentence
+    assert sentence.endswith("Lives that diverged, and count as random from then on: 1 of sam.")
+    assert [arm.collapsed for arm in summary_of(folder).arms] == [0.0, pytest.approx(1 / 7)]

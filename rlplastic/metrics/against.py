@@ -15,7 +15,7 @@ from rlplastic.aggregate import Estimate, estimate
 from rlplastic.metrics.digits import Cell, Shown, fit_columns
 from rlplastic.metrics.study import REFERENCE, Study
 from rlplastic.metrics.summary import SEED, Summary
-from rlplastic.metrics.tables import Table
+from rlplastic.metrics.tables import Table, fewer
 from rlplastic.record import FloatArray
 from rlplastic.significance import effect_size, holm, sign_flip
 
@@ -118,7 +118,8 @@ def aggregates(summary: Summary) -> Table:
                 [
                     arm.reg,
                     name,
-                    *map(_shown, (score.median, score.iqm, score.mean, score.optimality_gap)),
+                    _shown(score.median, fewer(score.seeds, summary.seeds)),
+                    *map(_shown, (score.iqm, score.mean, score.optimality_gap)),
                     reference if better is None else _shown(better),
                     reference if gains is None else _size(gains),
                 ]
@@ -142,5 +143,5 @@ def _size(differences: FloatArray) -> str:
     return "n/a: too few or equal seeds" if np.isnan(size) else f"{size:+.2f}"
 
 
-def _shown(value: Estimate) -> Shown:
-    return Shown(value=value)
+def _shown(value: Estimate, after: str = "") -> Shown:
+    return Shown(value=value, after=after)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from rlplastic.metrics.curve import Case, Curve
-from rlplastic.metrics.score import over_shifts
+from rlplastic.metrics.score import over_phases, over_shifts
 from rlplastic.record import FloatArray
 from rlplastic.registry import metric
 
@@ -29,8 +29,18 @@ def performance_at_equal_compute(case: Case) -> float:
 
     Equal to P for arms of cost 1; not defined where the cost of an intervention is not known.
     """
-    early = np.array([np.nan if c is None else level_until(c, 1 / case.cost) for c in case.life])
-    return over_shifts(((early - case.random) / case.scale)[1:])
+    return over_shifts(((_early(case) - case.random) / case.scale)[1:])
+
+
+@metric("whole_run_mean_equal_compute", better="higher", unit="return")
+def whole_run_mean_at_equal_compute(case: Case) -> float:
+    """whole_run_mean over the first 1/cost of each phase: per gradient evaluation, not per step."""
+    return over_phases(case, _early(case))
+
+
+def _early(case: Case) -> FloatArray:
+    """The level of each phase until the gradient evaluations of ``none`` are used up."""
+    return np.array([np.nan if c is None else level_until(c, 1 / case.cost) for c in case.life])
 
 
 def level_until(curve: Curve, share: float) -> float:

@@ -86,6 +86,7 @@ class Case:
         low: Random level of the unshifted task, a constant of the suite.
         high: Reference level of the unshifted task, a constant of the suite.
         cost: Gradient evaluations per update relative to ``none``; NaN where it is not known.
+        broken: Whether the life diverged.
     """
 
     life: Sequence[Curve | None]
@@ -96,6 +97,7 @@ class Case:
     low: float = float("nan")
     high: float = float("nan")
     cost: float = 1.0
+    broken: bool = False
 
 
 def levels(curves: Sequence[Curve | None]) -> FloatArray:

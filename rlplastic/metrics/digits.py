@@ -15,6 +15,7 @@ import numpy as np
 from rlplastic.aggregate import Estimate
 
 PLAIN = 2  # decimals where no interval says how many
+DUST = 1e-9  # of a number: a narrower interval comes from rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,9 @@ class Shown:
 
     @property
     def uncertainty(self) -> float:
-        """Half the width of the interval; NaN without one."""
-        return (self.value.high - self.value.low) / 2
+        """Half the width of the interval; NaN without one, 0 where rounding made it."""
+        half = (self.value.high - self.value.low) / 2
+        return 0.0 if half <= DUST * max(1.0, abs(self.value.point)) else half
 
     def text(self, digits: int) -> str:
         """The cell with so many decimals."""

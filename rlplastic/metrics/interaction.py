@@ -20,7 +20,7 @@ from rlplastic.aggregate import Estimate, contrast, estimate
 from rlplastic.metrics.digits import Cell, Shown, fit_columns
 from rlplastic.metrics.study import REFERENCE, Study
 from rlplastic.metrics.summary import SEED, Summary
-from rlplastic.metrics.tables import Table
+from rlplastic.metrics.tables import Table, fewer
 from rlplastic.record import FloatArray
 from rlplastic.significance import holm, sign_flip
 from rlplastic.suite import CONTROL
@@ -34,11 +34,13 @@ class Pair:
         arm: Scores [seeds x tasks].
         none: Those of ``none``.
         seeds: Seeds of their rows.
+        complete: Seeds of which every arm has ended on these tasks.
     """
 
     arm: FloatArray
     none: FloatArray
     seeds: list[int]
+    complete: list[int]
 
     @property
     def effect(self) -> Estimate:
@@ -54,7 +56,10 @@ def effects(study: Study, summary: Summary) -> Table:
     for reg, score in _questions(summary):
         pairs = [_pair(study, summary, score, reg, tasks) for tasks in tracks.values()]
         shown = [
-            Shown(value=p.effect, signed=True) if p.seeds else "n/a: no paired seed" for p in pairs
+            Shown(value=p.effect, signed=True, after=fewer(p.seeds, p.complete))
+            if p.seeds
+            else "n/a: no paired seed"
+            for p in pairs
         ]
         rows.append([reg, score, *shown])
     return Table(head=head, rows=fit_columns(rows))
@@ -124,4 +129,5 @@ def _pair(study: Study, summary: Summary, score: str, reg: str, tasks: list[str]
         arm=mine[[ours.index(seed) for seed in both]],
         none=none[[theirs.index(seed) for seed in both]],
         seeds=both,
+        complete=seeds,
     )

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlplastic.metrics.curve import Curve
-from rlplastic.metrics.study import Study
+from rlplastic.metrics.recovery import LEAST_GAIN, worth
+from rlplastic.metrics.study import NEWBORN, REFERENCE, Study
 from rlplastic.metrics.summary import Summary
 from rlplastic.metrics.tables import Table
 
@@ -16,7 +17,7 @@ def tasks(study: Study, summary: Summary) -> Table:
     """What the suite states of each task, and what its newborns say of the period."""
     head = [
         "task",
-        "random",
+        "random, phase 0",
         "reference",
         "C",
         "C from",
@@ -94,13 +95,29 @@ def _flags(study: Study, task: str, agent: str) -> list[str]:
             chance |= study.random_level(task, record.slot[3], phase.world).partial
         lengths |= {phase.end - phase.begin for phase in record.layout.values()}
         told |= bool(record.cell["stream"].get("notify"))
-    unequal = len(lengths) > 1
+    unequal, vain = len(lengths) > 1, _vain(study, task, agent)
     return [
         f"phases of {min(lengths):,} to {max(lengths):,} steps" if unequal else "",
         "the agent is told which world it is in" if told else "",
         f"{cut} cut episodes count with their partial returns" if cut else "",
         "random level from cut episodes" if chance else "",
+        f"after {vain} shifts the newborn of none ended within {LEAST_GAIN:g} C of random: of "
+        "these there is no recovery time"
+        if vain
+        else "",
     ]
+
+
+def _vain(study: Study, task: str, agent: str) -> int:
+    """Shifts after which the newborn of ``none`` learned nothing that could be recovered."""
+    cases = [
+        study.case(task, agent, REFERENCE + NEWBORN, seed) for seed in study.results.seeds(agent)
+    ]
+    return sum(
+        int(curve is not None and not learnt)
+        for case in cases
+        for curve, learnt in zip(case.reference[1:], worth(case)[1:], strict=True)
+    )
 
 
 def _plain(value: Any) -> str:

@@ -87,7 +87,9 @@ def efficiency(study: Study, summary: Summary, looks: Looks) -> Figures:
     drawing = partial(
         plots.curves,
         key,
-        "Score over the whole life, all tasks",
+        f"Score over the whole life, {len(summary.tasks)} of {len(summary.all_tasks)} tasks"
+        if len(summary.tasks) < len(summary.all_tasks)
+        else "Score over the whole life, all tasks",
         bands,
         x_label="phases",
         y_label="score, IQM",

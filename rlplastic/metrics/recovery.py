@@ -24,6 +24,7 @@ from rlplastic.record import BoolArray, FloatArray, IntArray
 from rlplastic.registry import metric
 
 BINS_IN_A_ROW = 3
+LEAST_GAIN = 0.1  # of C: a newborn that ended with less has left nothing to recover
 ROUNDING = 1e-9
 EPISODES_BETWEEN = 5
 
@@ -81,16 +82,26 @@ def recovery_time_95(case: Case) -> FloatArray:
 def recovery_times(case: Case, share: float) -> Times:
     """Time to `share` of the newborn's gain for each shift, 1 where it was not reached.
 
-    Not defined where the arm or the reference has no curve, where the newborn of ``none`` ended no
-    better than random (there is nothing to recover), and where a phase has fewer than three bins.
+    Not defined where the arm or the reference has no curve, where the newborn of ``none`` ended
+    within `LEAST_GAIN` of random (a report counts these shifts: there is nothing to recover, and
+    any policy would have done so at once), and where a phase has fewer than three bins.
     """
-    gained = end_levels(case.reference) - case.random
-    target = np.where(gained > 0, case.random + share * gained, np.nan)
+    target = np.where(worth(case), case.random + share * _gained(case), np.nan)
     pairs = [time_to(curve, level) for curve, level in zip(case.life, target, strict=True)][1:]
     return Times(
         time=np.array([time for time, _ in pairs], dtype=np.float64),
         recovered=np.array([recovered for _, recovered in pairs], dtype=np.bool_),
     )
+
+
+def worth(case: Case) -> BoolArray:
+    """Of each phase, whether the newborn of ``none`` ended clearly above random."""
+    least = 0.0 if np.isnan(case.scale) else LEAST_GAIN * case.scale
+    return np.asarray(_gained(case) > least)
+
+
+def _gained(case: Case) -> FloatArray:
+    return np.asarray(end_levels(case.reference) - case.random)
 
 
 def time_to(curve: Curve | None, level: float) -> tuple[float, bool]:

@@ -58,14 +58,20 @@ def performance(case: Case) -> float:
     return over_shifts(gain(case))
 
 
+@metric("newborn_P", better="higher", unit="C", against="newborn")
+def newborn_performance(case: Case) -> float:
+    """P of the arm's newborns: what S is measured against, lower where an arm harms its own."""
+    return over_shifts((levels(case.newborn) - case.random)[1:] / case.scale)
+
+
 @metric("collapsed", better="lower", unit="share of runs")
 def collapsed(case: Case) -> float:
-    """1 where the arm gained less than a tenth of C over random in its last three shifts, else 0.
+    """1 where the arm diverged, or gained less than C / 10 over random in its last three shifts.
 
     The IQM trims collapses that hit less than a quarter of the runs; this share does not.
     """
     end = over_shifts(gain(case)[-LAST_SHIFTS:])
-    return float("nan") if np.isnan(end) else float(end < COLLAPSED)
+    return float("nan") if np.isnan(end) else float(case.broken or end < COLLAPSED)
 
 
 @metric("phase_0", better="higher", unit="0 = random, 1 = reference")
@@ -89,11 +95,15 @@ def whole_run_mean(case: Case) -> float:
     Phases weigh as their lengths. It mixes first learning, speed of recovery and level, so it
     stays outside the headline.
     """
-    steps = np.array([0 if curve is None else curve.steps for curve in case.life])
-    known = levels(case.life)
-    if np.isnan(known).any():
+    return over_phases(case, levels(case.life))
+
+
+def over_phases(case: Case, values: FloatArray) -> float:
+    """Mean over all phases, which weigh as their lengths; NaN if one of them is not known."""
+    if np.isnan(values).any():
         return float("nan")
-    return float(np.average(known, weights=steps / steps.max()))
+    steps = np.array([0 if curve is None else curve.steps for curve in case.life])
+    return float(np.average(values, weights=steps / steps.max()))
 
 
 def over_shifts(values: FloatArray) -> float:

@@ -105,6 +105,8 @@ class Study:
             low=_number(normalise.get("random")),
             high=_number(normalise.get("high")),
             cost=self.cost(agent, reg),
+            broken=(record := self.records.get((task, agent, arm, seed))) is not None
+            and record.status == "diverged",
         )
 
     def _cost(self, agent: str, reg: str) -> float:

@@ -29,7 +29,7 @@ class Score:
         difference: IQM minus that of ``none`` on the same seeds.
         differences: Scores minus those of ``none``, [paired seeds x tasks].
         improvement: Probability that a run is better than one of ``none``.
-        p: Sign-flip p-value of the difference.
+        p: Sign-flip p-value of the mean difference.
         adjusted_p: The same, adjusted for the number of interventions (Holm).
     """
 
@@ -55,9 +55,10 @@ class Arm:
         plasticity: S.
         performance: P.
         newborn_p: Sign-flip p-value of S = 1, where arm and newborn are exchangeable.
-        collapsed: Share of runs that ended near random.
+        collapsed: Share of runs that ended near random, or diverged.
         phase_zero: IQM of the normalised phase-0 returns.
         broken_newborns: Newborn cells that diverged.
+        broken_lives: Lives that diverged.
         oracle: Whether the intervention is told when the world changes.
     """
 
@@ -68,6 +69,7 @@ class Arm:
     collapsed: float | None
     phase_zero: Estimate | None
     broken_newborns: int
+    broken_lives: int
     oracle: bool
 
 
@@ -115,7 +117,8 @@ def summarise(study: Study, agent: str) -> Summary:
         hit, _ = study.matrix("collapsed", agent, reg, tasks, seeds)
         first, _ = study.matrix("phase_0", agent, reg, first_tasks, first_seeds)
         records = study.results.of(agent=agent)
-        broken = [r for r in records if r.reg == reg and r.fresh and r.status == "diverged"]
+        broken = [r for r in records if r.reg == reg and r.status == "diverged"]
+        born = sum(record.fresh for record in broken)
         arm = Arm(
             reg=reg,
             plasticity=scores["S"].get(reg),
@@ -125,7 +128,8 @@ def summarise(study: Study, agent: str) -> Summary:
             performance=scores["P"].get(reg),
             collapsed=float(hit.mean()) if hit.size else None,
             phase_zero=estimate(first, "iqm", SEED) if first.size else None,
-            broken_newborns=len(broken),
+            broken_newborns=born,
+            broken_lives=len(broken) - born,
             oracle=any(r.oracle for r in records if r.reg == reg),
         )
         arms.append(arm)

@@ -121,8 +121,9 @@ def _grouped(
         ended = [study.complete(task, summary.agent) for task in members]
         seeds = [seed for seed in summary.planned if all(seed in kept for kept in ended)]
         absent = "n/a: newborn diverged or absent" if seeds else "n/a: no seed has every arm"
-        scores = [study.matrix(metric, summary.agent, reg, members, seeds)[0] for reg in regs]
-        rows.append([label, *[_shown(s, aggregate) if s.size else absent for s in scores]])
+        found = [study.matrix(metric, summary.agent, reg, members, seeds) for reg in regs]
+        cells = [_shown(s, aggregate, fewer(kept, seeds)) if kept else absent for s, kept in found]
+        rows.append([label, *cells])
     return Table(head=[kind, *regs], rows=fit_columns(rows))
 
 
@@ -168,19 +169,27 @@ def cost(study: Study, summary: Summary) -> Table:
         slower = _ratio({slot: 1 / value for slot, value in speed.items()}, arm.reg)
         rows.append([arm.reg, steps, slower, _ratio(gradients, arm.reg)])
     return Table(
-        head=["arm", "steps a second", "time, none = 1", "gradient evaluations, none = 1"],
+        head=[
+            "arm",
+            "steps a second, median",
+            "time, none = 1, median [range]",
+            "gradient evaluations, none = 1",
+        ],
         rows=rows,
     )
 
 
 def _ratio(values: Mapping[tuple[str, str, str, int], float], reg: str) -> str:
-    """Median over tasks and seeds of an arm's value over that of ``none``."""
+    """Median over tasks and seeds of an arm's value over that of ``none``, and its range."""
     mine = {slot: value for slot, value in values.items() if slot[2] == reg}
     if not np.isfinite(list(mine.values())).all():
         return "n/a: cost not known"
     pairs = [(v, values.get((*slot[:2], REFERENCE, slot[3]))) for slot, v in mine.items()]
     ratios = [value / none for value, none in pairs if none]
-    return f"{np.median(ratios):.2f}" if ratios else "n/a: no finished pair"
+    if not ratios:
+        return "n/a: no finished pair"
+    middle, low, high = (f"{f(ratios):.2f}" for f in (np.median, min, max))
+    return middle if low == high else f"{middle} [{low}..{high}]"
 
 
 def _mean(study: Study, summary: Summary, metric: str, arm: str) -> Cell:
@@ -190,11 +199,16 @@ def _mean(study: Study, summary: Summary, metric: str, arm: str) -> Cell:
         for task in summary.tasks
         if study.matrix(metric, summary.agent, arm, [task], summary.seeds)[0].size
     ]
-    scores, _ = study.matrix(metric, summary.agent, arm, defined, summary.seeds)
+    scores, kept = study.matrix(metric, summary.agent, arm, defined, summary.seeds)
     if not scores.size:
         return "n/a: not defined on these records" if summary.seeds else "n/a: no complete seed"
     few = f" on {len(defined)} of {len(summary.tasks)} tasks" if defined != summary.tasks else ""
-    return _shown(scores, after=few)
+    return _shown(scores, after=few + fewer(kept, summary.seeds))
+
+
+def fewer(kept: list[int], seeds: list[int]) -> str:
+    """Words for a number that does not rest on all seeds, as that of the arms beside it may."""
+    return f", {len(kept)} of {len(seeds)} seeds" if len(kept) < len(seeds) else ""
 
 
 def _shown(scores: FloatArray, aggregate: str = "mean", after: str = "") -> Shown:

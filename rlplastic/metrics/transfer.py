@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from rlplastic.metrics.curve import Case, Curve, end_levels, levels, start_levels
-from rlplastic.metrics.recovery import time_to
+from rlplastic.metrics.recovery import time_to, worth
 from rlplastic.record import FloatArray
 from rlplastic.registry import metric
 
@@ -64,11 +64,11 @@ def savings(case: Case) -> FloatArray:
     recovery count as the whole phase. Defined only where the world was there before (schedule
     ``cyclic``). Where phases differ in length, the share is of the phase in which it returns.
     """
-    gained = end_levels(case.reference) - case.random
+    gained, learnt = end_levels(case.reference) - case.random, worth(case)
     saved = np.full(len(case.life), np.nan)
     for phase, curve in enumerate(case.life):
         first = _first_meeting(case, curve)
-        if first is None or first == phase or not gained[first] > 0:
+        if first is None or first == phase or not learnt[first]:
             continue
         level = case.random[first] + SAVED_TO * gained[first]
         met = case.life[first]
