@@ -168,8 +168,7 @@ def _legend(axes: Axes) -> int:
         return 0
     columns = min(len(labels), max(1, 45 // (max(map(len, labels)) + 3)))
     labels = [folded(label, LEGEND_LETTERS) for label in labels]
-    deepest = max(label.count("\n") + 1 for label in labels)
-    rows: int = -(-len(labels) // columns) * deepest
+    rows: int = -(-sum(label.count("\n") + 1 for label in labels) // columns)
     extra = max(0, rows - 2)  # the panel has room for two
     figure.set_figheight(figure.get_figheight() + extra * ROW / POINTS)
     figure.legend(
