@@ -14,32 +14,39 @@ digits          scikit-learn's 1,797 digits of 8 x 8 (UCI, Alpaydin & Kaynak); n
 ==============  ===============================================================================
 
 IDX files may end in ``.gz``. Each may be one ``<name>.npz`` instead, with ``x_train`` and
-``y_train``, or ``x_test`` and ``y_test``. The training part is taken where it is there. Where the
-folder has a ``SHA256SUMS``, the files that it lists are compared with it. Nothing is unpickled.
+``y_train``, or ``x_test`` and ``y_test``. The training part is taken where it is there. What is
+read must have the shape and all the classes of the data set whose name it bears.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from rlplastic.envs.copies import Array
+from rlplastic.envs.formats import PARTS, read_cifar, read_idx, read_npz
 from rlplastic.errors import UsageError
+
+Piece = tuple[Path, Array, Path, Array]  # images and labels, each after the file they are from
 
 VARIABLE = "RLPLASTIC_DATA"
 EMBEDDED = "digits"
 Name = Literal["mnist", "fashion-mnist", "emnist", "cifar-10", "digits"]
+CLASSES = {"mnist": 10, "fashion-mnist": 10, "emnist": 47, "cifar-10": 10, "digits": 10}
+SHAPES = {  # channels, height, width
+    "mnist": (1, 28, 28),
+    "fashion-mnist": (1, 28, 28),
+    "emnist": (1, 28, 28),
+    "cifar-10": (3, 32, 32),
+}
+STOOD_IN_FOR = "mnist"  # by the embedded digits where no folder was given: they are digits too
 
 TORCHVISION = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw", "emnist": "EMNIST/raw"}
 INSIDE = {"emnist": "gzip", "cifar-10": "cifar-10-batches-bin"}
@@ -71,7 +78,7 @@ class Dataset:
     images: Array
     labels: Array
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of shape and bytes of images and labels, its first sixteen characters."""
         found = hashlib.sha256()
@@ -88,42 +95,50 @@ def data_dir() -> Path | None:
 
 
 def load(name: str) -> Dataset:
-    """The data set of that name from the folder of data; `EMBEDDED` where no folder was given.
+    """The data set of that name from the folder of data.
+
+    Without a folder: `EMBEDDED`, which needs none and stands in for `STOOD_IN_FOR`.
 
     Raises:
-        UsageError: the folder does not hold it, or a file in it is damaged.
+        UsageError: there is no folder, it does not hold the data set, or a file in it is damaged
+            or another data set's.
     """
     return _load(name, None if name == EMBEDDED else data_dir())
 
 
 @cache
 def _load(name: str, folder: Path | None) -> Dataset:
-    if folder is None:
+    if folder is None and name in (EMBEDDED, STOOD_IN_FOR):
         return _digits()
+    if folder is None:
+        raise UsageError(
+            f"data {name!r}: no folder of data was given; add --data-dir FOLDER.\n"
+            f"{_how_to_get(name, Path('FOLDER'))}"
+        )
     if not folder.is_dir():
         raise UsageError(f"data folder {folder}: there is no such folder")
-    tried = list(_folders(name, folder))
-    for part in ("train", "test"):
-        for place in tried:
+    for part in PARTS:
+        for place in _folders(name, folder):
             try:
                 found = _read_part(name, part, place)
-                if found is not None:
-                    return _checked(f"{name}-{part}", *found, place)
             except UsageError as error:
                 raise UsageError(f"{error}\n{_how_to_get(name, folder)}") from error
-    files = " or ".join(
-        _files(name, part)[0] + (".gz" if name in PREFIX else "") for part in ("train", "test")
-    )
+            if found is not None:
+                return found
+    ending = ".gz" if name in PREFIX else ""
+    files = " or ".join(_files(name, part)[0] + ending for part in PARTS)
+    places = ", ".join(map(str, _folders(name, folder)))
+    apart = f" (not straight in {folder}: there they are mnist's)" * (name == "fashion-mnist")
     raise UsageError(
         f"data folder {folder}: holds no {name}; looked for {files} (and the files beside it) or "
-        f"{name}.npz in {', '.join(map(str, tried))}.\n{_how_to_get(name, folder)}"
+        f"{name}.npz in {places}{apart}.\n{_how_to_get(name, folder)}"
     )
 
 
 def _how_to_get(name: str, folder: Path) -> str:
+    more = "\nWithout --data-dir the embedded digits are used" * (name == STOOD_IN_FOR)
     return (
-        f"Get it from {SOURCES[name]}, or by: rlplastic download {name} --data-dir {folder}\n"
-        "Without --data-dir the embedded digits are used"
+        f"Get it from {SOURCES[name]}, or by: rlplastic download {name} --data-dir {folder}{more}"
     )
 
 
@@ -140,7 +155,7 @@ def _folders(name: str, folder: Path) -> Iterator[Path]:
     places.append(folder / TORCHVISION.get(name, "cifar-10-batches-bin"))
     if name != "fashion-mnist" or folder.name == name:
         places.append(folder)
-    yield from (place for place in dict.fromkeys(places) if place.is_dir())
+    yield from dict.fromkeys(places)
 
 
 def _files(name: str, part: str) -> list[str]:
@@ -150,150 +165,93 @@ def _files(name: str, part: str) -> list[str]:
     return [f"{start}-images-idx3-ubyte", f"{start}-labels-idx1-ubyte"]
 
 
-def _read_part(name: str, part: str, place: Path) -> tuple[Array, Array] | None:
-    """Images and labels of one part, or None if not one of its files is there.
-
-    Raises:
-        UsageError: some are there and others not, or one is damaged.
-    """
-    packed = place / f"{name}.npz"
-    if packed.is_file():
-        return read_npz(packed, part)
-    wanted = _files(name, part)
-    paths = [next((p for p in _spellings(place, w) if p.is_file()), None) for w in wanted]
-    if not any(paths):
-        return None
-    for path, file in zip(paths, wanted, strict=True):
-        if path is None:
-            raise UsageError(f"{place / file}: is missing beside the other files of {name}-{part}")
-    there = [path for path in paths if path is not None]
-    if name == "cifar-10":
-        pieces = [read_cifar(path) for path in there]
-        return np.concatenate([p[0] for p in pieces]), np.concatenate([p[1] for p in pieces])
-    images, labels = (read_idx(path) for path in there)
-    if images.ndim != 3 or labels.ndim != 1:
-        raise UsageError(f"{there[0]}: images of shape {images.shape}, labels {labels.shape}")
-    if name == "emnist":  # published on its side
-        images = images.transpose(0, 2, 1)
-    return images[:, None], labels
-
-
 def _spellings(place: Path, file: str) -> list[Path]:
     """A file as published, unpacked, and as some mirrors spell it (``images.idx3-ubyte``)."""
     dotted = file.replace("-idx", ".idx")
     return [place / f"{spelled}{end}" for spelled in (file, dotted) for end in ("", ".gz")]
 
 
-def _checked(name: str, images: Array, labels: Array, place: Path) -> Dataset:
-    """The data set, if it is one.
+def _paths(name: str, part: str, place: Path) -> list[Path]:
+    """The files of one part, none if not one of them is there.
 
     Raises:
-        UsageError: other types, shapes or numbers than those of labelled images.
+        UsageError: some are there and others not.
     """
-    where = f"{place}: {name}"
-    if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
-        raise UsageError(
-            f"{where}: images are {images.dtype} {images.shape}, not uint8 [n, c, h, w]"
-        )
-    if len(images) != len(labels):
-        raise UsageError(f"{where}: {len(images)} images and {len(labels)} labels")
-    images, labels = np.ascontiguousarray(images), labels.astype(np.int64)
-    if labels.min() < 0:
-        raise UsageError(f"{where}: a label is {labels.min()}")
-    images.flags.writeable = labels.flags.writeable = False
-    return Dataset(name=name, images=images, labels=labels)
+    wanted = _files(name, part)
+    paths = [next((p for p in _spellings(place, w) if p.is_file()), None) for w in wanted]
+    there = [path for path in paths if path is not None]
+    if there and len(there) < len(wanted):
+        missing = wanted[paths.index(None)]
+        raise UsageError(f"{place / missing}: is missing beside the other files of {name}-{part}")
+    return there
 
 
-# -- formats -------------------------------------------------------------------------------------
-
-
-def read_idx(path: Path) -> Array:
-    """The array of an IDX file, with ``.gz`` or without (yann.lecun.com/exdb/mnist, "IDX").
-
-    Raises:
-        UsageError: not such a file, of another type than unsigned bytes, or cut short.
-    """
-    content = _bytes(path)
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise UsageError(f"{path}: damaged: {error}. Get it again") from error
-    if len(content) < 4 or content[:3] != b"\0\0\x08" or not 1 <= content[3] <= 4:
-        raise UsageError(f"{path}: not an IDX file of unsigned bytes; it begins {content[:4]!r}")
-    head = 4 + 4 * content[3]
-    if len(content) < head:
-        raise UsageError(f"{path}: damaged: {len(content)} bytes end within the head. Get it again")
-    shape = struct.unpack(f">{content[3]}I", content[4:head])
-    wanted = int(np.prod(shape, dtype=object))
-    if len(content) - head != wanted:
-        raise UsageError(
-            f"{path}: damaged: its head says {shape}, which is {wanted} bytes; it has "
-            f"{len(content) - head}. Get it again"
-        )
-    return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
-
-
-def read_cifar(path: Path) -> tuple[Array, Array]:
-    """Images and labels of a file of CIFAR-10's binary version: a byte of label, then 3,072.
-
-    Raises:
-        UsageError: the file is cut short.
-    """
-    content = np.frombuffer(_bytes(path), np.uint8)
-    if not content.size or content.size % 3073:
-        raise UsageError(f"{path}: damaged: {content.size} bytes are no multiple of 3,073")
-    rows = content.reshape(-1, 3073)
-    return rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0]
-
-
-def read_npz(path: Path, part: str) -> tuple[Array, Array] | None:
-    """``x_<part>`` and ``y_<part>`` of an .npz file; None if it has no such part.
-
-    Images are ``[n, h, w]``, ``[n, c, h, w]``, or ``[n, h, w, 3]``.
-
-    Raises:
-        UsageError: damaged, or holding Python objects, which are not unpickled.
-    """
-    _compare(path)
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if f"x_{part}" not in arrays:
-                return None
-            images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"].reshape(-1)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from error
-    if images.ndim == 3:
-        images = images[:, None]
-    elif images.ndim == 4 and images.shape[-1] == 3:
-        images = np.moveaxis(images, -1, 1)
-    return images, labels
-
-
-def _bytes(path: Path) -> bytes:
-    _compare(path)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _compare(path: Path) -> None:
-    """Compare a file with what ``SHA256SUMS`` beside it says, if that lists it.
-
-    Raises:
-        UsageError: they differ.
-    """
-    sums = path.parent / "SHA256SUMS"
-    if not sums.is_file():
+def _pieces(name: str, part: str, place: Path) -> Iterator[Piece]:
+    """What the files of one part hold, unchecked; nothing if there are none."""
+    packed = place / f"{name}.npz"
+    if packed.is_file():
+        arrays = read_npz(packed, part)
+        if arrays is not None:
+            yield packed, arrays[0], packed, arrays[1]
         return
-    text = sums.read_text(encoding="utf-8", errors="replace")
-    lines = [line.split(maxsplit=1) for line in text.splitlines()]
-    listed = {line[1].lstrip("*"): line[0].lower() for line in lines if len(line) == 2}
-    if path.name in listed:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if found != listed[path.name]:
+    paths = _paths(name, part, place)
+    if name == "cifar-10":
+        for path in paths:
+            images, labels = read_cifar(path)
+            yield path, images, path, labels
+    elif paths:
+        images = read_idx(paths[0])
+        if images.ndim == 3:  # emnist is published on its side
+            images = (images.swapaxes(1, 2) if name == "emnist" else images)[:, None]
+        yield paths[0], images, paths[1], read_idx(paths[1])
+
+
+def _read_part(name: str, part: str, place: Path) -> Dataset | None:
+    """One part of a data set, or None if not one of its files is there.
+
+    Raises:
+        UsageError: a file is missing, damaged, or holds something else than its name says.
+    """
+    pieces = list(_pieces(name, part, place))
+    if not pieces:
+        return None
+    for images_file, images, labels_file, labels in pieces:
+        _refuse_images(name, images_file, images)
+        _refuse_labels(name, labels_file, labels)
+        if len(images) != len(labels):
             raise UsageError(
-                f"{path}: its SHA-256 is {found}, {sums} says {listed[path.name]}: damaged or "
-                "another file. Get it again"
+                f"{labels_file}: {len(labels)} labels for the {len(images)} images of "
+                f"{images_file.name}"
             )
+    images = np.ascontiguousarray(np.concatenate([images for _, images, _, _ in pieces]))
+    labels = np.concatenate([labels for *_, labels in pieces]).astype(np.int64)
+    missing = np.setdiff1d(np.arange(CLASSES[name]), labels)
+    if missing.size:
+        files = " to ".join(dict.fromkeys(str(pieces[end][2]) for end in (0, -1)))
+        raise UsageError(f"{files}: no example of class {missing[0]}; {_classes(name)}")
+    images.flags.writeable = labels.flags.writeable = False
+    return Dataset(name=f"{name}-{part}", images=images, labels=labels)
+
+
+def _refuse_images(name: str, path: Path, images: Array) -> None:
+    if images.dtype != np.uint8 or images.shape[1:] != SHAPES[name]:
+        shape = ", ".join(map(str, SHAPES[name]))
+        raise UsageError(
+            f"{path}: holds {images.dtype} {images.shape}; images of {name} are uint8 [n, {shape}]"
+        )
+
+
+def _refuse_labels(name: str, path: Path, labels: Array) -> None:
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise UsageError(
+            f"{path}: holds {labels.dtype} {labels.shape}; labels of {name} are integers [n]"
+        )
+    wrong = np.flatnonzero((labels < 0) | (labels >= CLASSES[name]))
+    if wrong.size:
+        raise UsageError(
+            f"{path}: example {wrong[0]} has label {labels[wrong[0]]}; {_classes(name)}"
+        )
+
+
+def _classes(name: str) -> str:
+    return f"{name} has {CLASSES[name]} classes, 0 to {CLASSES[name] - 1}, with examples of each"

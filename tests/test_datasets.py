@@ -22,8 +22,9 @@ from rlplastic.errors import UsageError
 from rlplastic.plan import make_plan
 from rlplastic.request import Request
 
-IMAGES = np.random.default_rng(0).integers(0, 256, (60, 6, 6), np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (60, 28, 28), np.uint8)
 LABELS = np.resize(np.arange(10, dtype=np.uint8), 60)
+EMNIST_LABELS = np.resize(np.arange(47, dtype=np.uint8), 60)
 
 
 def idx(array):
@@ -75,10 +76,11 @@ def test_the_training_part_comes_first_and_the_digest_is_of_the_arrays(folder):
 
 
 def test_emnist_is_turned_upright_and_fashion_is_not_taken_for_mnist(folder):
-    write(folder, "emnist-balanced-test-{}")
+    write(folder, "emnist-balanced-test-{}", labels=EMNIST_LABELS)
     np.testing.assert_array_equal(datasets.load("emnist").images[0, 0], IMAGES[0].T)
     write(folder)
-    with pytest.raises(UsageError, match="holds no fashion-mnist"):
+    apart = rf"fashion-mnist, {folder}/FashionMNIST/raw \(not straight in {folder}: there they are"
+    with pytest.raises(UsageError, match=f"holds no fashion-mnist.*{apart} mnist's"):
         datasets.load("fashion-mnist")
     write(folder / "fashion-mnist")
     assert datasets.load("fashion-mnist").name == "fashion-mnist-test"
@@ -86,13 +88,23 @@ def test_emnist_is_turned_upright_and_fashion_is_not_taken_for_mnist(folder):
 
 def test_cifar_and_npz(folder):
     rows = np.random.default_rng(1).integers(0, 256, (12, 3073), np.uint8)
-    rows[:, 0] %= 10
+    rows[:, 0] = np.arange(12) % 10
     (folder / "test_batch.bin").write_bytes(rows.tobytes())
     found = datasets.load("cifar-10")
     np.testing.assert_array_equal(found.images.reshape(12, -1), rows[:, 1:])
     assert found.labels.tolist() == rows[:, 0].tolist()
     np.savez(folder / "mnist.npz", x_test=IMAGES, y_test=LABELS)
     np.testing.assert_array_equal(datasets.load("mnist").images[:, 0], IMAGES)
+
+
+def test_npz_with_the_channels_last_and_a_column_of_labels_as_keras_has_them(folder):
+    images = np.random.default_rng(1).integers(0, 256, (10, 32, 32, 3), np.uint8)
+    np.savez(folder / "cifar-10.npz", x_test=images, y_test=np.arange(10)[:, None])
+    found = datasets.load("cifar-10")
+    assert found.name == "cifar-10-test"
+    np.testing.assert_array_equal(found.images[3, 2], images[3, :, :, 2])
+    assert found.images.flags.c_contiguous
+    assert found.labels.tolist() == list(range(10))
 
 
 def test_the_digits_need_no_folder():
@@ -122,17 +134,88 @@ FAULTS = {
     ),
     "fewer labels": (
         lambda f: (f / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(LABELS[:50]))),
-        "60 images and 50 labels",
+        "t10k-labels-idx1-ubyte.gz: 50 labels for the 60 images of t10k-images-idx3-ubyte.gz",
     ),
     "wrong checksum": (
-        lambda f: (f / "SHA256SUMS").write_text(f"{'0' * 64}  t10k-labels-idx1-ubyte.gz\n"),
-        "SHA256SUMS says 0000",
+        lambda f: sums(f, "{}  {}", digest="0" * 64),
+        "images-idx3-ubyte.gz: its SHA-256 is .*SHA256SUMS says 0000",
+    ),
+    "labels that are images": (
+        lambda f: (f / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(IMAGES))),
+        r"t10k-labels-idx1-ubyte.gz: holds uint8 \(60, 28, 28\); labels of mnist are integers",
+    ),
+    "another shape": (
+        lambda f: write(f, images=IMAGES[:, :8, :8]),
+        r"images-idx3-ubyte.gz: holds uint8 \(60, 1, 8, 8\); images of mnist are uint8 \[n, 1, 28",
+    ),
+    "a label that is none": (
+        lambda f: write(f, labels=changed(7, 200)),
+        "labels-idx1-ubyte.gz: example 7 has label 200; mnist has 10 classes, 0 to 9",
+    ),
+    "a class that is missing": (
+        lambda f: write(f, labels=np.where(LABELS == 3, 4, LABELS).astype(np.uint8)),
+        "labels-idx1-ubyte.gz: no example of class 3; mnist has 10 classes, 0 to 9",
+    ),
+    "no examples": (
+        lambda f: write(f, images=IMAGES[:0], labels=LABELS[:0]),
+        "labels-idx1-ubyte.gz: no example of class 0",
     ),
     "pickled": (
         lambda f: np.savez(f / "mnist.npz", x_test=np.array([{}], dtype=object), y_test=LABELS),
         "mnist.npz: cannot be read",
     ),
+    "npz cut short": (
+        lambda f: (npz(f, y_test=LABELS), cut(f / "mnist.npz")),
+        "mnist.npz: cannot be read: File is not a zip file",
+    ),
+    "npy": (
+        lambda f: (np.save(f / "a.npy", IMAGES), (f / "a.npy").rename(f / "mnist.npz")),
+        "mnist.npz: not an .npz archive, as numpy.savez writes it; it begins b'.*NUMPY'",
+    ),
+    "other keys": (
+        lambda f: np.savez(f / "mnist.npz", images=IMAGES, labels=LABELS),
+        "mnist.npz: holds images, labels; needed: x_train and y_train, or x_test and y_test",
+    ),
+    "no labels": (lambda f: npz(f), "mnist.npz: holds x_test; needed: x_train and y_train, or"),
+    "labels with fractions": (
+        lambda f: npz(f, y_test=LABELS + 0.7),
+        r"mnist.npz: holds float64 \(60,\); labels of mnist are integers",
+    ),
+    "labels that are text": (
+        lambda f: npz(f, y_test=LABELS.astype(str)),
+        r"mnist.npz: holds <U3 \(60,\); labels of mnist are integers",
+    ),
+    "labels one-hot": (
+        lambda f: npz(f, y_test=np.eye(10, dtype=int)[LABELS]),
+        r"mnist.npz: holds int64 \(60, 10\); labels of mnist are integers",
+    ),
+    "a huge label": (
+        lambda f: npz(f, y_test=changed(0, 10**12, np.int64)),
+        "mnist.npz: example 0 has label 1000000000000; mnist has 10 classes",
+    ),
+    "a negative label": (
+        lambda f: npz(f, y_test=changed(1, -1, np.int8)),
+        "mnist.npz: example 1 has label -1; mnist has 10 classes",
+    ),
+    "images of numbers in [0, 1]": (
+        lambda f: np.savez(f / "mnist.npz", x_test=IMAGES / 255, y_test=LABELS),
+        r"mnist.npz: holds float64 \(60, 1, 28, 28\); images of mnist are uint8",
+    ),
+    "a folder of sums": (
+        lambda f: (f / "SHA256SUMS").mkdir(),
+        "SHA256SUMS: cannot be read: Is a directory",
+    ),
 }
+
+
+def changed(place, label, dtype=np.uint8):
+    labels = LABELS.astype(dtype)
+    labels[place] = label
+    return labels
+
+
+def npz(folder, **more):
+    np.savez(folder / "mnist.npz", x_test=IMAGES, **more)
 
 
 def cut(path):
@@ -145,16 +228,70 @@ def test_a_fault_is_named_with_its_file(folder, fault):
     if fault != "nothing there":
         write(folder)
     spoil(folder)
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=message) as refused:
+        datasets.load("mnist")
+    assert f"rlplastic download mnist --data-dir {folder}" in str(refused.value)
+
+
+def test_a_fault_of_cifar_names_the_file_that_has_it(folder):
+    def batch(number, labels):
+        rows = np.zeros((10, 3073), np.uint8)
+        rows[:, 0] = labels
+        (folder / f"data_batch_{number}.bin").write_bytes(rows.tobytes())
+
+    for number in range(1, 6):
+        batch(number, np.resize(np.arange(9), 10))
+    with pytest.raises(UsageError, match=r"batch_1.bin to .*batch_5.bin: no example of class 9"):
+        datasets.load("cifar-10")
+    batch(5, np.arange(10))
+    assert datasets.load("cifar-10").images.shape == (50, 3, 32, 32)
+    datasets._load.cache_clear()
+    batch(3, 77)
+    with pytest.raises(UsageError, match="data_batch_3.bin: example 0 has label 77; cifar-10 has"):
+        datasets.load("cifar-10")
+
+
+def sums(folder, form, digest=None):
+    """Write the checksums of all files in a folder, or a wrong one for each."""
+    paths = sorted(path for path in folder.iterdir() if path.is_file())
+    lines = [form.format(digest or sha256(path), path.name) for path in paths]
+    (folder / "SHA256SUMS").write_text("\n".join(lines))
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+FORMS = ["{}  {}", "{}  ./{}", "{} *{}", "SHA256 ({1}) = {0}", "# of today\n{}\t{}\r"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_checksums_are_compared_in_every_form_that_programs_write(folder, form):
+    sums(write(folder), form)
+    assert len(datasets.load("mnist").labels) == 60
+    datasets._load.cache_clear()
+    (folder / "SHA256SUMS").unlink()
+    sums(folder, form, digest="0" * 64)
+    with pytest.raises(UsageError, match=r"images-idx3-ubyte.gz: its SHA-256 is .* says 0000"):
         datasets.load("mnist")
 
 
-def test_a_right_checksum_passes(folder):
-    write(folder)
-    path = folder / "t10k-labels-idx1-ubyte.gz"
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    (folder / "SHA256SUMS").write_text(f"{digest} *{path.name}\n")
-    assert len(datasets.load("mnist").labels) == 60
+def test_a_file_that_the_sums_do_not_list_is_refused(folder):
+    write(folder, packed=True)
+    sums(folder, "{}  {}")
+    write(folder, packed=False)  # what lies there unpacked is read first
+    with pytest.raises(UsageError, match=r"no line for t10k-images-idx3-ubyte; it lists .*\.gz, "):
+        datasets.load("mnist")
+    sums(folder, "{}  elsewhere/{}")
+    with pytest.raises(UsageError, match="it lists elsewhere/SHA256SUMS, elsewhere/t10k"):
+        datasets.load("mnist")
+
+
+@pytest.mark.parametrize("text", ["", "not a sum\n", f"{'0' * 40}  t10k-images-idx3-ubyte.gz\n"])
+def test_sums_of_which_no_line_is_understood_are_refused(folder, text):
+    (write(folder) / "SHA256SUMS").write_text(text)
+    with pytest.raises(UsageError, match="SHA256SUMS: no line of it can be understood; it begins"):
+        datasets.load("mnist")
 
 
 # -- what a cell knows of its data ---------------------------------------------------------------
@@ -234,8 +371,8 @@ BAD = {
         "t10k-images-idx3-ubyte.gz: damaged",
     ),
     "another checksum": (
-        lambda f: (f / "SHA256SUMS").write_text(f"{'0' * 64}  t10k-labels-idx1-ubyte.gz\n"),
-        "t10k-labels-idx1-ubyte.gz: its SHA-256 is",
+        lambda f: sums(f, "{}  {}", digest="0" * 64),
+        "t10k-images-idx3-ubyte.gz: its SHA-256 is",
     ),
 }
 
@@ -351,7 +488,7 @@ def test_another_checksum_is_refused_and_nothing_is_left(served, folder, monkeyp
 def test_archives_are_unpacked_where_they_are_looked_for(served, folder, monkeypatch):
     pytest.importorskip("pooch")
     place, url = served
-    write(place / "gzip", "emnist-balanced-test-{}")
+    write(place / "gzip", "emnist-balanced-test-{}", labels=EMNIST_LABELS)
     with zipfile.ZipFile(place / "gzip.zip", "w") as archive:
         for path in sorted((place / "gzip").iterdir()):
             archive.write(path, f"gzip/{path.name}")
@@ -360,7 +497,8 @@ def test_archives_are_unpacked_where_they_are_looked_for(served, folder, monkeyp
     download.download("emnist", folder)
     np.testing.assert_array_equal(datasets.load("emnist").images[0, 0], IMAGES[0].T)
 
-    rows = np.zeros((4, 3073), np.uint8)
+    rows = np.zeros((10, 3073), np.uint8)
+    rows[:, 0] = np.arange(10)
     (place / "cifar-10-batches-bin").mkdir()
     (place / "cifar-10-batches-bin" / "test_batch.bin").write_bytes(rows.tobytes())
     with tarfile.open(place / "cifar-10-binary.tar.gz", "w:gz") as archive:
@@ -371,7 +509,7 @@ def test_archives_are_unpacked_where_they_are_looked_for(served, folder, monkeyp
         download.SOURCES["cifar-10"].members,
     )
     download.download("cifar-10", folder)
-    assert datasets.load("cifar-10").images.shape == (4, 3, 32, 32)
+    assert datasets.load("cifar-10").images.shape == (10, 3, 32, 32)
 
 
 def test_a_data_set_that_nobody_knows_is_refused(call):
