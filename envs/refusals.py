@@ -131,8 +131,9 @@ def refuse_misfit(shifts: Sequence[Shift], schedule: Schedule, space: spaces.Spa
     worlds = worlds_of(schedule)
     for shift in shifts:
         if shift.worlds is not None and worlds[-1] >= shift.worlds:
+            those = f"0 to {shift.worlds - 1}" + f", {shift.counted}" * bool(shift.counted)
             raise UsageError(
-                f"shift {shift.name!r} has {shift.worlds} worlds (0 to {shift.worlds - 1}), "
+                f"shift {shift.name!r} has {shift.worlds} worlds ({those}), "
                 f"but the schedule {schedule} asks for world {worlds[-1]}; "
                 f"let them come back: schedule 'cyclic' with worlds = {shift.worlds}"
             )

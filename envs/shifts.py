@@ -58,6 +58,7 @@ class Shift:
 
     Attributes:
         worlds: Number of different worlds the shift has, world 0 included; None: any number.
+        counted: What these worlds are, in words, where the base environment decides their number.
         on: Which side of the problem it changes: ``observation``, ``reward``, ``target``,
             ``action`` or ``dynamics``.
         mixes: True if (1 - m) x what one world gives + m x what another gives is a world between
@@ -68,6 +69,7 @@ class Shift:
     """
 
     worlds: ClassVar[int | None] = None
+    counted: ClassVar[str] = ""
     on: ClassVar[str]
     mixes: ClassVar[bool] = False
     moves_chance: ClassVar[bool] = True

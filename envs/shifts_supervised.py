@@ -34,6 +34,9 @@ class LabelShift(Shift):
         if not isinstance(self.base, Examples):
             raise self.refuse("labelled examples, as of environment 'Images'")
 
+    def _counted(self, what: str) -> str:
+        return f"{what} of {len(self.examples.classes)} classes of {self.examples.data.name}"
+
     def configure(self, env: Any, world: int) -> Any:
         """The same examples with the world's answers."""
         env.changes[self.__dict__["_index"]] = partial(self.labels, world=world)
@@ -59,6 +62,7 @@ class Labels(LabelShift):
         """As many worlds as orders of the classes."""
         super().check()
         self.__dict__["worlds"] = math.factorial(min(len(self.examples.classes), 20))
+        self.__dict__["counted"] = self._counted("orders")
 
     def neutral(self) -> Array:
         """Every class under its own name."""
@@ -89,6 +93,7 @@ class TurnLabels(LabelShift):
         """As many worlds as classes."""
         super().check()
         self.__dict__["worlds"] = len(self.examples.classes)
+        self.__dict__["counted"] = self._counted("turns")
 
     def labels(self, before: Array, world: int) -> Array:
         """Moved on by the number of the world."""
@@ -151,6 +156,8 @@ class Pairs(Shift):
         if not isinstance(base, Examples) or len(base.classes) >= base.num_known:
             raise self.refuse("labelled examples of some of the classes, as classes = [0, 1]")
         self.__dict__["worlds"] = math.comb(base.num_known, len(base.classes))
+        all_classes = f"{base.num_known} classes of {base.data.name}"
+        self.__dict__["counted"] = f"{len(base.classes)} of {all_classes}"
         self.__dict__["_first"] = base.classes
 
     def neutral(self) -> Array:
@@ -187,6 +194,8 @@ class Chunks(Shift):
         if not isinstance(base, Examples) or not 0 < base.size < len(base.data.labels):
             raise self.refuse("the first of many labelled examples, as size = 1000")
         self.__dict__["worlds"] = len(base.data.labels) // base.size
+        all_examples = f"{len(base.data.labels)} examples of {base.data.name}"
+        self.__dict__["counted"] = f"chunks of {base.size} of {all_examples}"
         self.__dict__["_size"] = base.size
 
     def configure(self, env: Any, world: int) -> Any:
