@@ -193,6 +193,11 @@ class Images:
         return f"{self.used} (SHA-256 {self.digest}...)"
 
     @property
+    def chance(self) -> float:
+        """The accuracy in % of random answers, whatever the classes' shares are."""
+        return 100 / (len(self.classes) or datasets.CLASSES[self.data])
+
+    @property
     def note(self) -> str:
         """What must be said before a bench: other data than those asked for."""
         if self.used != datasets.EMBEDDED or self.data == self.used:

@@ -76,10 +76,18 @@ DataDir = Annotated[
         show_default=False,
     ),
 ]
+Data = Annotated[
+    str,
+    typer.Option(
+        help="Data set that streams of images show: mnist, fashion-mnist, emnist, cifar-10 or "
+        "digits.  [default: the suite's]",
+        show_default=False,
+    ),
+]
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="Results folder.  [default: results/SUITE-BUDGET]",
+        help="Results folder.  [default: results/SUITE-BUDGET, or SUITE-DATA-BUDGET]",
         envvar="RLPLASTIC_OUT",
         show_default=False,
     ),
@@ -184,6 +192,7 @@ def bench(
     ] = "auto",
     device: Device = "cpu",
     probes: Probes = "",
+    data: Data = "",
     data_dir: DataDir = None,
     out: Out = None,
     settings: Settings = None,
@@ -223,8 +232,9 @@ def bench(
         settings=settings or [],
         device=device_of(device),
         probes=probes_of(probes),
+        data=data,
     )
-    folder = out or default_out(env, budget)
+    folder = out or default_out(env, budget, data)
     raise SystemExit(
         work.bench(
             request,
@@ -254,6 +264,7 @@ def run(
     budget: Budget = "small",
     device: Device = "cpu",
     probes: Probes = "",
+    data: Data = "",
     data_dir: DataDir = None,
     out: Out = None,
     settings: Settings = None,
@@ -281,8 +292,9 @@ def run(
         settings=settings or [],
         device=device_of(device),
         probes=probes_of(probes),
+        data=data,
     )
-    folder = out or default_out(env, budget)
+    folder = out or default_out(env, budget, data)
     raise SystemExit(work.run(request, folder, fresh=fresh, as_json=as_json))
 
 

@@ -74,10 +74,10 @@ def use_data(folder: Path | None) -> None:
     os.environ["RLPLASTIC_DATA"] = str(folder.resolve())
 
 
-def default_out(env: str, budget: str) -> Path:
-    """``results/SUITE-BUDGET``."""
+def default_out(env: str, budget: str, data: str = "") -> Path:
+    """``results/SUITE-BUDGET``, or ``results/SUITE-DATA-BUDGET``."""
     suite = Path(env.partition(".toml")[0]).name if ".toml" in env else env.partition("/")[0]
-    return Path("results") / f"{suite}-{budget}"
+    return Path("results") / "-".join(filter(None, (suite, data, budget)))
 
 
 def own_or_named(env: str, plugins: list[Path] | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rlplastic import options, registry
 from rlplastic.cell import Cell
+from rlplastic.data import refuse_wrong_chance, with_data
 from rlplastic.errors import UsageError, unknown
 from rlplastic.fit import notes, refuse_misfit
 from rlplastic.request import Request, agents_of, arms_of, settings_of, split
@@ -85,6 +86,9 @@ def make_plan(request: Request) -> Plan:
         raise unknown(f"budget of {suite.name}", request.budget, suite.budgets)
     budget = suite.budgets[request.budget]
     tasks = suite.select(pattern.split(",") if pattern else budget.tasks)
+    if request.data:
+        tasks = with_data(suite.name, tasks, request.data)
+    refuse_wrong_chance(suite.name, tasks)
     seeds = list(dict.fromkeys(request.seeds)) or list(range(budget.seeds))
     agents = agents_of(request)
     settings = settings_of(request)
@@ -234,6 +238,7 @@ def _protocol(
     return {
         "suite": suite.name,
         "budget": request.budget,
+        "data": request.data or None,  # None: the suite's, as in folders older than the option
         "replay": suite.replay,
         "boundary": suite.boundary,
         "clip_reward": suite.clip_reward,

@@ -24,6 +24,7 @@ class Request:
         settings: ``agent.key=value`` overrides.
         device: Torch device.
         probes: ``full``, or ``default``: the cheap ones; empty: the suite's.
+        data: Name of the data set that the tasks show; empty: the suite's.
     """
 
     agents: Sequence[str]
@@ -34,6 +35,7 @@ class Request:
     settings: Sequence[str] = ()
     device: str = "cpu"
     probes: str = ""
+    data: str = ""
 
 
 def split(env: str) -> tuple[str, str]:

@@ -23,10 +23,10 @@ from rlplastic import cli, registry
 HEAVY = ("torch", "gymnasium", "stable_baselines3", "ale_py", "tensorboard")
 FLAGS = {
     "": "--version --install-completion --show-completion --help",
-    "bench": "--env --env-id --suite --data-dir --agent --algo --reg --budget --seeds --seed "
-    "--workers --device --probes --out --set --plugin --dry-run --quiet "
+    "bench": "--env --env-id --suite --data --data-dir --agent --algo --reg --budget --seeds "
+    "--seed --workers --device --probes --out --set --plugin --dry-run --quiet "
     "--cell-timeout --retries --help",
-    "run": "--env --env-id --suite --data-dir --agent --algo --reg --seed --fresh --budget "
+    "run": "--env --env-id --suite --data --data-dir --agent --algo --reg --seed --fresh --budget "
     "--device --probes --out --set --plugin --json --help",
     "ls": "--plugin --help",
     "status": "--help",

@@ -427,6 +427,145 @@ def call(folder, capsys, monkeypatch):
         signal.signal(number, handler)
 
 
+# -- other data than the suite's, by --data -----------------------------------------------------
+
+
+def plan_with(data, env="MNIST-Permuted/MNIST-observation"):
+    datasets._load.cache_clear()
+    return make_plan(Request(agents=["mlp"], regs=["none"], env=env, budget="smoke", data=data))
+
+
+def test_other_data_are_other_cells_and_chance_is_that_of_their_classes(folder):
+    write(folder)
+    write(folder / "fashion-mnist")
+    write(folder, "emnist-balanced-test-{}", labels=EMNIST_LABELS)
+    plans = {data: plan_with(data) for data in ("", "mnist", "fashion-mnist", "emnist", "digits")}
+    ids = {data: [cell.id for cell in plan.cells] for data, plan in plans.items()}
+    assert ids["mnist"] == ids[""]
+    assert len({name for one in ids.values() for name in one}) == 4 * len(ids[""])
+    for data, used, chance in (
+        ("mnist", "mnist-test", 10.0),
+        ("fashion-mnist", "fashion-mnist-test", 10.0),
+        ("emnist", "emnist-test", 100 / 47),
+        ("digits", "digits", 10.0),
+    ):
+        task = plans[data].tasks["MNIST-observation"]
+        assert task["data"].startswith(f"{used} (SHA-256 ")
+        assert task["normalise"]["random"] == chance
+        assert task["agents"]["mlp"]["scale"] == 100 - chance
+        assert task["agents"]["cnn"]["scale"] == 100 - chance
+        base = plans[data].cells[0].stream["base"]
+        assert (base["data"], base["used"]) == (data, used)
+
+
+def test_chance_between_two_classes_is_a_half_whatever_the_data(folder):
+    write(folder, "emnist-balanced-test-{}", labels=EMNIST_LABELS)
+    task = plan_with("emnist", "MNIST-Pairs").tasks["Pairs-dynamics"]
+    assert task["normalise"]["random"] == task["agents"]["mlp"]["scale"] == 50.0
+
+
+def test_a_scale_that_is_no_distance_from_chance_is_not_kept_for_other_data(folder):
+    write(folder)
+    suite = folder / "Mine.toml"
+    agents = '[tasks.T-observation.agents.mlp]\nscale = 37.0\nscale_source = "measured"\n'
+    suite.write_text(MINE + agents)
+    assert plan_with("", str(suite)).tasks["T-observation"]["agents"]["mlp"]["scale"] == 37.0
+    for data in ("mnist", "digits"):
+        plan = plan_with(data, str(suite))
+        assert plan.tasks["T-observation"]["agents"] == {}
+        assert "no pilot of mlp, so no scale and no score: T-observation" in plan.notes
+
+
+MINE = (
+    SUITE.replace(", classes = [0, 12]", "")
+    .replace("random = 50.0", "random = 10.0")
+    .replace("permutation", "pixels")
+    .replace("[budgets.small]", "[budgets.smoke]")
+)
+
+
+def test_a_folder_of_one_data_set_takes_no_other_and_its_report_names_them(folder, call):
+    write(folder / "fashion-mnist")
+    suite = write(folder) / "Mine.toml"
+    suite.write_text(MINE)
+    words = (*bench(suite, "smoke"), "--quiet", "--workers", "1", "--data")
+    assert call(*words, "fashion-mnist")[0] == 0
+    assert "fashion-mnist-test (SHA-256 " in (folder / "out" / "report.md").read_text()
+    before = (folder / "out" / "plan.json").read_bytes()
+    for more, named in ((["mnist"], "'mnist'"), (None, "None")):
+        code, said = call(*words, *more) if more else call(*words[:-1])
+        assert code == 2
+        assert f"another experiment: data is 'fashion-mnist' there and {named} here" in said
+    assert (folder / "out" / "plan.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("data", ["cifar-10", "emnist"])
+@pytest.mark.parametrize("agent", ["mlp", "cnn"])
+def test_agents_can_be_built_for_images_of_every_shape(folder, call, agent, data):
+    rows = np.random.default_rng(1).integers(0, 256, (20, 3073), np.uint8)
+    rows[:, 0] = np.arange(20) % 10
+    (folder / "test_batch.bin").write_bytes(rows.tobytes())
+    write(folder, "emnist-balanced-test-{}", labels=EMNIST_LABELS)
+    words = ("--env", "MNIST-Labels", "--budget", "smoke", "--agent", agent, "--reg", "none")
+    code, said = call("bench", *words, "--data-dir", ".", "--data", data, "--dry-run")
+    assert (code, said) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("Bits-Regression", "--data", "mnist"),
+            "has base environment 'Bits', which shows no data",
+        ),
+        (
+            ("MNIST-Permuted", "--data", "minst"),
+            "data = 'minst': input should be 'mnist', 'fashion",
+        ),
+        (
+            ("MNIST-Permuted", "--data", "cifar-10"),
+            "holds no cifar-10; looked for data_batch_1.bin",
+        ),
+    ],
+)
+def test_data_that_cannot_be_shown_are_refused(folder, call, words, message):
+    write(folder)
+    code, said = call(*bench(words[0], "smoke"), *words[1:])
+    assert code == 2
+    assert message in said
+    assert not (folder / "out").exists()
+
+
+def test_no_data_but_digits_stand_in_for_others(monkeypatch):
+    monkeypatch.delenv(datasets.VARIABLE)
+    for name in ("fashion-mnist", "emnist", "cifar-10"):
+        with pytest.raises(UsageError, match=f"(?s)data '{name}': no folder .*--data-dir FOLDER"):
+            plan_with(name)
+    assert plan_with("mnist").cells[0].stream["base"]["used"] == "digits"
+
+
+def test_a_suite_that_states_another_chance_than_that_of_its_data_is_refused(folder, call):
+    write(folder, "emnist-balanced-test-{}", labels=EMNIST_LABELS)
+    suite = folder / "Mine.toml"
+    suite.write_text(MINE.replace('"Images"', '"Images", data = "emnist"'))
+    code, said = call(*bench(suite, "smoke"))
+    assert code == 2
+    assert "task 'T-observation': normalise.random = 10, but chance among the 47 classes of" in said
+    assert "emnist-test that it shows is 2.128 %; write random = 2.128" in said
+    assert not (folder / "out").exists()
+    suite.write_text(suite.read_text().replace("random = 10.0", "random = 2.128"))
+    assert plan_with("", str(suite)).cells[0].stream["base"]["used"] == "emnist-test"
+
+
+def test_too_few_worlds_are_told_with_the_classes_and_the_data_that_they_are_of(folder, call):
+    suite = write(folder) / "Mine.toml"
+    nine = SUITE.replace("[0, 12]", str(list(range(9)))).replace("random = 50.0", "random = 11.11")
+    suite.write_text(nine.replace("permutation", "pairs").replace("phases = 2", "phases = 11"))
+    code, said = call(*bench(suite, "small"))
+    assert code == 2
+    assert "shift 'pairs' has 10 worlds (0 to 9, 9 of 10 classes of mnist-test), but the" in said
+
+
 # -- downloading ---------------------------------------------------------------------------------
 
 
