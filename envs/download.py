@@ -2,8 +2,9 @@
 
 Nothing is downloaded by a bench: ``rlplastic download mnist --data-dir data`` does it, once, and
 `rlplastic.envs.datasets` reads what it leaves there. The MD5 sums are those that torchvision
-(``torchvision/datasets/mnist.py``) and, for CIFAR-10, the data set's own page have published; they
-tell a damaged file, and the digest of the arrays in every report tells the data.
+(``torchvision/datasets/mnist.py``) and, for CIFAR-10, the data set's own page have published. They
+are of the packed files, which the same data packed again are not: so a bench does not ask for them,
+but for the SHA-256 that is written beside the files here, once they have been compared.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rlplastic.envs import checksums
 from rlplastic.errors import UsageError, unknown
 
 
@@ -70,7 +72,7 @@ def download(name: str, folder: Path) -> list[Path]:
     """Fetch a data set into ``<folder>/<name>/``; what is there and whole is not fetched again.
 
     Returns:
-        The files that `rlplastic.envs.datasets` reads.
+        The files that `rlplastic.envs.datasets` reads; ``SHA256SUMS`` beside them lists them.
 
     Raises:
         UsageError: no such data set, no `pooch`, no answer, or files with another checksum.
@@ -95,7 +97,9 @@ def download(name: str, folder: Path) -> list[Path]:
             raise UsageError(f"{url}: {error}") from error
         except (requests.RequestException, OSError) as error:
             raise UsageError(f"{url}: cannot be downloaded: {error}") from error
-        found += [Path(path) for path in ([fetched] if isinstance(fetched, str) else fetched)]
+        paths = [Path(path) for path in ([fetched] if isinstance(fetched, str) else fetched)]
+        found += [path for path in paths if path.name != checksums.SUMS]  # of an earlier time
+    checksums.write(found)
     return sorted(found)
 
 

@@ -607,6 +607,12 @@ def test_files_are_fetched_once_compared_and_read(served, folder, monkeypatch):
     for path in files:
         path.unlink()
     assert download.download("mnist", folder) == found  # nothing is asked for again
+    datasets._load.cache_clear()
+    write(folder / "mnist", images=IMAGES[::-1])
+    with pytest.raises(
+        UsageError, match=r"images-idx3-ubyte.gz: its SHA-256 is .*mnist/SHA256SUMS"
+    ):
+        datasets.load("mnist")
     found[0].write_bytes(b"damaged")
     with pytest.raises(UsageError, match="cannot be downloaded"):
         download.download("mnist", folder)
@@ -647,8 +653,25 @@ def test_archives_are_unpacked_where_they_are_looked_for(served, folder, monkeyp
         *("cifar-10", url, [place / "cifar-10-binary.tar.gz"]),
         download.SOURCES["cifar-10"].members,
     )
-    download.download("cifar-10", folder)
+    found = download.download("cifar-10", folder)
     assert datasets.load("cifar-10").images.shape == (10, 3, 32, 32)
+    assert [path.name for path in found] == ["test_batch.bin"]
+    assert download.download("cifar-10", folder) == found
+    datasets._load.cache_clear()
+    rows[4, 100] = 1  # no other check of this format would see it
+    found[0].write_bytes(rows.tobytes())
+    with pytest.raises(UsageError, match="test_batch.bin: its SHA-256 is .*batches-bin/SHA256SUMS"):
+        datasets.load("cifar-10")
+
+
+def test_sums_that_are_there_already_are_not_overwritten(served, folder, monkeypatch):
+    pytest.importorskip("pooch")
+    place, url = served
+    publish(monkeypatch, "mnist", url, sorted(write(place).iterdir()))
+    (folder / "mnist").mkdir()
+    (folder / "mnist" / "SHA256SUMS").write_text("mine\n")
+    download.download("mnist", folder)
+    assert (folder / "mnist" / "SHA256SUMS").read_text() == "mine\n"
 
 
 def test_a_data_set_that_nobody_knows_is_refused(call):
