@@ -166,8 +166,8 @@ class Images:
         data: Name of a data set; see `rlplastic.envs.datasets`.
         classes: The classes that are shown, the first of them is answer 0; empty: all.
         size: The first so many examples only; 0: all.
-        used: What is really read; filled in when a plan is made: ``digits``, which need no file,
-            where no folder of data was given.
+        used: What is really read; filled in when a plan is made: for ``mnist`` ``digits``, which
+            need no file, where no folder of data was given.
         digest: Of the arrays that are read; filled in likewise. Other data are refused.
     """
 
