@@ -137,6 +137,7 @@ def base(subject: Subject, effort: Effort) -> str:
     schedule = _visit(subject, 2, effort.base)
     stream = subject.stream(2, schedule, seed=1, notify=False)  # the base tells of no world
     alone = subject.copies(2)
+    alone.draw(1)
     for phase in (0, 2) if schedule.phases > 2 else (0,):
         draws = actions(stream.action_space, 2, 1)
         while stream.phase < phase:

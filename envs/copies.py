@@ -75,6 +75,13 @@ class Copies(ABC):
     def share(self, first: int, total: int) -> None:  # noqa: B027
         """These are the copies from number `first` on of `total` that are stepped together."""
 
+    def draw(self, seed: int) -> None:  # noqa: B027
+        """Draw what is another in each seed of a bench and the same in all of its phases.
+
+        Called once with the stream's seed, before shifts are bound; unlike the seeds of `reset`,
+        it is none of a phase's. World 0 is what was drawn here.
+        """
+
     def configure(self, change: Callable[[Any], Any]) -> None:
         """Re-parameterise every copy; takes effect at the next `reset`.
 

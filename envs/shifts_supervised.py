@@ -235,8 +235,8 @@ class OtherPoints(Shift):
 class Flip(Shift):
     """Flip one of the slow bits: world w is world w - 1 with one bit flipped, drawn anew.
 
-    Slowly-changing regression (Dohare et al., Nature 2024: every 10,000 examples). A world may be
-    one that has been before, as there.
+    Slowly-changing regression (Dohare et al., Nature 2024: every 10,000 examples), from the bits
+    that the base environment has drawn on. A world may be one that has been before, as there.
     """
 
     on: ClassVar[str] = "dynamics"
@@ -254,7 +254,7 @@ class Flip(Shift):
 
     def configure(self, env: Any, world: int) -> Any:
         """The same target network behind the world's bits."""
-        env.slow = np.zeros_like(env.slow)
+        env.slow = env.initial.copy()
         for earlier in range(1, world + 1):
             bit = self._drawn(earlier, 0)
             env.slow[bit] = 1 - env.slow[bit]

@@ -96,6 +96,7 @@ class Stream(VecEnv):
         self.reward_scale = reward_scale
         self.first_copy = first_copy
         base.share(first_copy, self.ticks)
+        base.draw(seed)
         self.reset_key = reset_key or (seed,)
         self.listener = listener
         self._unbound = tuple(shifts)

@@ -252,7 +252,7 @@ def test_targets_are_those_of_the_written_network_of_threshold_units():
     stream = stream_of(base=BITS, copies=50)
     inputs, answers = shown(stream, 20)
     base = stream.base
-    assert inputs.reshape(-1, 21)[:, :15].sum() == 0
+    assert (inputs[:, :, :15] == base.initial).all()
     assert {tuple(row) for row in inputs.reshape(-1, 21)[:, 15:20]} == set(
         itertools.product((0.0, 1.0), repeat=5)
     )
@@ -263,6 +263,34 @@ def test_targets_are_those_of_the_written_network_of_threshold_units():
             threshold = 0.7 * 21 - sum(1 for w in column if w < 0)
             total += base.output[unit] * float(sum(x * column) > threshold)
         assert y == total
+
+
+def test_each_seed_has_its_own_target_network_and_first_slow_bits():
+    def drawn(seed, world=0, copies=16):
+        stream = stream_of([{"name": "flip"}], BITS, worlds=(world,), seed=seed, copies=copies)
+        return stream.base
+
+    bases = [drawn(seed) for seed in range(40)]
+    assert len({base.hidden.tobytes() for base in bases}) == 40
+    assert len({base.output.tobytes() for base in bases}) == 40
+    ones = np.mean([base.initial for base in bases])  # 600 fair coins
+    assert abs(ones - 0.5) < 4 * 0.5 / math.sqrt(600)
+    for other in (drawn(7, world=5), drawn(7, copies=4), stream_of(base=BITS, seed=7).base):
+        assert other.hidden.tobytes() == bases[7].hidden.tobytes()
+        assert other.initial.tobytes() == bases[7].initial.tobytes()
+
+
+def test_the_targets_are_as_varied_before_the_flips_as_after_them():
+    def variance(world):
+        found = []
+        for seed in range(300):
+            stream = stream_of([{"name": "flip"}], BITS, worlds=(world,), seed=seed)
+            stream.reset()
+            found.append(stream.base._answers.var())
+        return np.mean(found), np.std(found) / math.sqrt(300)
+
+    (first, wide), (late, wider) = variance(0), variance(20)  # one network's may differ by half
+    assert abs(first - late) < 4 * math.hypot(wide, wider)
 
 
 def test_each_world_flips_one_slow_bit_of_the_one_before():
@@ -299,8 +327,7 @@ def test_a_network_learns_the_regression():
     stream.listener = episodes.append
     learner(stream, hidden=(32,), optimizer="adam", learning_rate=0.01).learn(8000)
     returns = [e.task_return for e in episodes]
-    assert np.mean(returns[:16]) < -0.8
-    assert np.mean(returns[-16:]) > -0.4
+    assert np.mean(returns[-16:]) > np.mean(returns[:16]) / 3
 
 
 # -- scores --------------------------------------------------------------------------------------
