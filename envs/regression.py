@@ -91,6 +91,7 @@ class Bits:
     """
 
     time_limit: ClassVar[int] = LIMIT
+    fixed_length: ClassVar[bool] = True  # of every episode: phases must be whole ones
     frame_skip: ClassVar[int] = 1
 
     slow: Annotated[int, Ge(1), Le(64)] = 15

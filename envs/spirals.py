@@ -60,6 +60,7 @@ class Spirals:
     """
 
     time_limit: ClassVar[int] = LIMIT
+    fixed_length: ClassVar[bool] = True  # of every episode: phases must be whole ones
     frame_skip: ClassVar[int] = 1
 
     classes: Annotated[int, Ge(2), Le(10)] = 3

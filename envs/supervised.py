@@ -172,6 +172,7 @@ class Images:
     """
 
     time_limit: ClassVar[int] = LIMIT
+    fixed_length: ClassVar[bool] = True  # of every episode: phases must be whole ones
     frame_skip: ClassVar[int] = 1
 
     data: datasets.Name = "mnist"

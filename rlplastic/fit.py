@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -13,7 +14,9 @@ from rlplastic.suite import Budget, Task
 LATEST_START = 0.05  # of a period: no updates for longer, and the phase is not the agent's
 
 
-def refuse_misfit(where: str, agent: str, config: Any, spec: Mapping[str, Any]) -> None:
+def refuse_misfit(
+    where: str, agent: str, config: Any, spec: Mapping[str, Any], episode: int = 0
+) -> None:
     """Refuse an agent that a schedule gives no whole rollouts, or too little time to learn.
 
     Args:
@@ -21,11 +24,14 @@ def refuse_misfit(where: str, agent: str, config: Any, spec: Mapping[str, Any]) 
         agent: Its name.
         config: Its configuration.
         spec: The schedule in full.
+        episode: Steps of every episode, where all are of one length; 0: they are not.
 
     Raises:
         UsageError: names the value and the nearest valid one.
     """
     shortest = _shortest(where, agent, config.rollout, spec)
+    if episode:
+        _refuse_cut_episodes(where, agent, config, spec, episode)
     period = int(spec["period"])
     if getattr(config, "batch_size", 0) > period:
         raise UsageError(
@@ -45,6 +51,42 @@ def refuse_misfit(where: str, agent: str, config: Any, spec: Mapping[str, Any]) 
             f"agent {agent!r} does not learn before step {needed} (learning_starts = {starts}, "
             f"batch_size = {getattr(config, 'batch_size', 0)}); valid: phases of more steps"
         )
+
+
+def _refuse_cut_episodes(
+    where: str, agent: str, config: Any, spec: Mapping[str, Any], episode: int
+) -> None:
+    """Refuse phases that end within an episode, where every episode has the same length.
+
+    A cut one returns the share of its answers that it came to, which looks like worse answers; and
+    where whole ones are beside it, it does not count, so the last answers of a phase would not.
+    Random answers are as good at any time: one whole episode a phase is enough of them.
+
+    Raises:
+        UsageError: names the nearest minibatches that fit.
+    """
+    copies, steps = config.num_envs, _common(where, spec)
+    if steps % (copies * episode) == 0 or (not config.learns and steps >= copies * episode):
+        return
+    fits = [n for n in range(1, steps // episode + 1) if steps % (n * episode) == 0]
+    near = [n for n in fits if n < copies][-1:] + [n for n in fits if n > copies][:1]
+    sizes = [f"--set {agent}.num_envs={n}" for n in near if config.learns]
+    raise UsageError(
+        f"{where}: agent {agent!r} with num_envs = {copies} has {steps / copies:g} minibatches in "
+        f"phases of {steps} steps (period {spec['period']}). An episode is {episode} of them, so "
+        "the boundary would cut one, whose return is no accuracy. Nearest valid: "
+        + " or ".join([*sizes, f"phases of a multiple of {copies * episode} steps"])
+    )
+
+
+def _common(where: str, spec: Mapping[str, Any]) -> int:
+    """The largest number of steps that the length of every phase of a schedule is a multiple of."""
+    from rlplastic.envs.schedules import Drawn  # loads torch
+
+    schedule = options.build("schedule", spec, where)
+    if isinstance(schedule, Drawn):
+        return int(schedule.step)
+    return math.gcd(*(int(schedule.start(phase)) for phase in range(schedule.phases + 1)))
 
 
 def _shortest(where: str, agent: str, rollout: int, spec: Mapping[str, Any]) -> int:

@@ -157,7 +157,9 @@ def _parts(
     schedule = full_schedule(task.schedule, period, budget.phases_of(task))
     if worlds:
         schedule = {"name": "list", "period": period, "worlds": worlds}
-    refuse_misfit(f"suite {suite.name!r}, task {name!r}", agent, config, schedule)
+    base = registry.load("environment", task.base["name"])
+    episode = base.time_limit if getattr(base, "fixed_length", False) else 0
+    refuse_misfit(f"suite {suite.name!r}, task {name!r}", agent, config, schedule, episode)
     used = [("environment", task.base), ("schedule", schedule)]
     used += [("shift", shift) for shift in task.shifts]
     names = [("agent", agent), *((kind, str(spec["name"])) for kind, spec in used)]

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import running
 
@@ -18,6 +19,7 @@ from rlplastic.errors import UsageError
 from rlplastic.plan import Plan, make_plan
 from rlplastic.planfile import check_folder, write_plan
 from rlplastic.request import Request
+from rlplastic.runner import build_stream
 from rlplastic.suitefile import load_suite, suite_files
 
 
@@ -298,6 +300,46 @@ def test_a_phase_that_does_not_begin_with_a_rollout_is_refused(tmp_path: Path) -
             plan(**request)
         assert "ppo" in str(e.value)
         assert "nearest that is: 384" in str(e.value)
+
+
+SUPERVISED = {"env": "MNIST-Permuted/MNIST-observation", "budget": "smoke", "agents": ["mlp"]}
+
+
+@pytest.mark.parametrize(("size", "near"), [(200, [160]), (100, [80, 160]), (50, [40, 80])])
+def test_a_minibatch_that_would_cut_an_episode_is_refused(size: int, near: list[int]) -> None:
+    with pytest.raises(UsageError) as error:
+        plan(**SUPERVISED, settings=[f"mlp.num_envs={size}"])
+    choices = [f"--set mlp.num_envs={n}" for n in near]
+    assert str(error.value).endswith(
+        f"with num_envs = {size} has {4000 // size} minibatches in phases of 4000 steps (period "
+        "4000). An episode is 25 of them, so the boundary would cut one, whose return is no "
+        f"accuracy. Nearest valid: {' or '.join(choices)} or phases of a multiple of {size * 25} "
+        "steps"
+    )
+    for n in near:
+        stream = build_stream(plan(**SUPERVISED, settings=[f"mlp.num_envs={n}"]).cells[-2])
+        episodes: list[Any] = []
+        stream.listener = episodes.append
+        stream.reset()
+        while stream.phase == 0:
+            stream.step(np.zeros(n, dtype=int))
+        assert {(e.length, e.cut) for e in episodes} == {(25, False)}
+        assert sum(e.length for e in episodes) == 4000
+
+
+def test_random_answers_may_be_cut_if_one_episode_is_whole(tmp_path: Path) -> None:
+    text = suite_files()["MNIST-Permuted"].read_text()
+    period = "period = { mlp = 4_000, cnn = 4_000, random = 4_000 }"
+    assert period in text
+    file = tmp_path / "Mine.toml"
+    for length, fits in ((1_600, True), (800, False)):  # of 32 minibatches of 50, and of 16
+        file.write_text(text.replace(period, period.replace("4_000", str(length)), 1))
+        request = {**SUPERVISED, "env": f"{file}/MNIST-observation"}
+        if fits:
+            assert plan(**request).cells[0].agent == "random"
+            continue
+        with pytest.raises(UsageError, match=r"agent 'random' .* phases of a multiple of 1250"):
+            plan(**request)
 
 
 def test_an_edited_suite_is_another_experiment(tmp_path: Path) -> None:
