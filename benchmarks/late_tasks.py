@@ -26,7 +26,7 @@ from rlplastic.metrics.trend import theil_sen
 from rlplastic.reading import read
 from rlplastic.record import FloatArray, Record
 
-PROBES = ("hessian_top", "hessian_rank", "sharpness", "dead_fraction")
+PROBES = ("hessian_top", "hessian_rank", "sharpness", "dead_fraction", "next_update_size")
 MOMENTS = {"start": "after", "end": "before"}
 
 

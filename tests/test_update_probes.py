@@ -48,6 +48,35 @@ def test_update_size_is_the_step_that_adam_makes_without_a_new_gradient(make):
 
 
 @MAKES
+def test_next_update_size_is_the_step_that_torchs_adam_makes_on_the_minibatch(make):
+    model = make()
+    found = value("next_update_size", model)
+    optimizer, weights = model.policy.optimizer, model.scope("critic")
+    optimizer.zero_grad()
+    model.losses(model.last_batch)("critic")["critic"].backward()
+    before = flat(weights)
+    optimizer.step()
+    assert found == pytest.approx((flat(weights) - before).norm().item(), rel=1e-3)
+    assert value("next_update_size", make(steps=0)) is None
+
+
+def test_a_stale_second_moment_makes_the_first_step_after_a_change_large():
+    model = dqn()
+    settled = value("next_update_size", model)
+    for kept in model.policy.optimizer.state.values():
+        kept["exp_avg"] *= 1e-3
+        kept["exp_avg_sq"] *= 1e-6
+        kept["step"].fill_(10_000)
+    jumped = value("next_update_size", model)
+    count = sum((p.grad != 0).sum().item() for p in model.scope("critic") if p.grad is not None)
+    assert count
+    rate = model.policy.optimizer.param_groups[0]["lr"]
+    bound = rate * 0.1 / math.sqrt(0.001) * math.sqrt(count)  # where the gradient is all there is
+    assert 0.5 * bound < jumped < 1.01 * bound
+    assert jumped > settled
+
+
+@MAKES
 def test_churn_is_what_an_update_on_half_of_the_batch_does_to_the_other_half(make):
     model = make()
     found = value("churn", model)

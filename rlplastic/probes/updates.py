@@ -27,10 +27,23 @@ def distance_to_init(agent: Any, batch: Any) -> float | None:
 def update_size(agent: Any, batch: Any) -> float | None:
     """L2 norm of the step that Adam's moments make of the critic: η ‖m̂ / (√v̂ + ε)‖.
 
-    A jump after a shift is what stale moments do (arXiv 2303.01486); none without such moments.
+    Of the moments alone, so the same on both sides of a shift; none without such moments. What they
+    make of the first gradient after it: `next_update_size`.
     """
     steps = [step for _, step in adam_steps(agent)]
     return float(global_norm(steps)) if steps else None
+
+
+@probe("next_update_size", cost="full")
+def next_update_size(agent: Any, batch: Any) -> float | None:
+    """L2 norm of the step of the critic that Adam would make next, with the minibatch's gradient.
+
+    η ‖m̂' / (√v̂' + ε)‖, the moments after one gradient more, that of the critic's term. On a new
+    world's first minibatch a jump is what a stale second moment does (arXiv 2303.01486): up to
+    (1 - β₁) / √(1 - β₂) of η for each weight, 3.2 with the usual rates. None without such moments.
+    """
+    moves = _next_steps(agent, batch)
+    return float(global_norm(list(moves.values()))) if moves else None
 
 
 @probe("effective_step", cost="full")
@@ -85,19 +98,15 @@ def churn(agent: Any, batch: Any) -> float | None:
     term alone; none without Adam's moments, or with fewer than two transitions.
     """
     half = len(batch.observations) // 2
-    moments = {weight: (kept, group) for weight, kept, group in _adam(agent)}
-    if not half or not moments:
+    if not half:
         return None
-    one = type(batch)(*(None if x is None else x[:half] for x in batch))
-    other = batch.observations[half:]
-    _, gradients, weights = critic_gradient(agent, one)
-    moved = []
+    moves = _next_steps(agent, type(batch)(*(None if x is None else x[:half] for x in batch)))
+    if not moves:
+        return None
+    other, weights = batch.observations[half:], list(moves)
     with torch.no_grad():
-        for weight, gradient in zip(weights, gradients, strict=True):
-            step = _step(*moments[weight], gradient) if weight in moments else 0.0
-            moved.append(weight - step)
         before = agent.values(other)
-        with surgery.swapped(weights, moved):
+        with surgery.swapped(weights, [weight - step for weight, step in moves.items()]):
             after = agent.values(other)
     return float((after - before).abs().mean())
 
@@ -115,6 +124,20 @@ def policy_entropy(agent: Any, batch: Any) -> float | None:
 def adam_steps(agent: Any) -> list[tuple[Any, Tensor]]:
     """Each of the critic's parameters with the step that its moments make of it."""
     return [(weight, _step(kept, group)) for weight, kept, group in _adam(agent)]
+
+
+def _next_steps(agent: Any, batch: Any) -> dict[Tensor, Tensor]:
+    """Adam's next step of each of the critic's parameters that has moments."""
+    moments = {weight: (kept, group) for weight, kept, group in _adam(agent)}
+    if not moments:
+        return {}
+    _, gradients, weights = critic_gradient(agent, batch)
+    with torch.no_grad():
+        return {
+            weight: _step(*moments[weight], gradient)
+            for weight, gradient in zip(weights, gradients, strict=True)
+            if weight in moments
+        }
 
 
 def _adam(agent: Any) -> list[tuple[Any, dict[str, Any], dict[str, Any]]]:
