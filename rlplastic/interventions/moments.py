@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Lt
 
@@ -17,8 +17,10 @@ class AdamRel(Intervention):
     """Adam with relative time: its count of steps starts anew with every new objective.
 
     The moments stay (arXiv 2412.17113). A new objective is a new rollout of PPO or a
-    new target network of DQN.
+    new target network of DQN; supervised agents have none but the shifts, which they are not told.
     """
+
+    agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo")
 
     def check(self, agent: Learner) -> None:
         """The optimizer must be Adam."""
@@ -39,6 +41,8 @@ class MomentReset(Intervention):
 
     arXiv 2306.17833: at each new target network of DQN; for PPO at each new rollout.
     """
+
+    agents: ClassVar[tuple[str, ...]] = ("dqn", "ppo")
 
     def new_objective(self, agent: Learner) -> None:
         """Forget everything."""
