@@ -20,9 +20,10 @@ from rlplastic.interventions.upgd import UPGD
 torch.set_num_threads(1)
 
 
+@pytest.mark.parametrize("adaptive", [True, False])
 @pytest.mark.parametrize("make", [dqn, ppo])
-def test_upgd_is_the_algorithm_written_out(make):
-    upgd = UPGD(sigma=0.1, weight_decay=0.2, beta_utility=0.9)
+def test_upgd_is_the_algorithm_written_out(make, adaptive):
+    upgd = UPGD(sigma=0.1, weight_decay=0.2, beta_utility=0.9, adaptive=adaptive)
     model = make(upgd, steps=0)
     optimizer = model.policy.optimizer
     weights = [p for group in optimizer.param_groups for p in group["params"]]
@@ -47,20 +48,24 @@ def test_upgd_is_the_algorithm_written_out(make):
             s = 1 / (1 + torch.exp(-u[i] / (1 - 0.9**t) / top))
             xi = torch.randn(p.shape, generator=noise).double()
             adam = m[i] / (1 - 0.9**t) / ((v[i] / (1 - 0.999**t)).sqrt() + 1e-5)
-            theta[i] = theta[i] * (1 - 0.01 * 0.2) - 2 * 0.01 * (1 - s) * (adam + 0.1 * xi)
+            along = adam if adaptive else gradients[i].double()
+            theta[i] = theta[i] * (1 - 0.01 * 0.2) - 2 * 0.01 * (1 - s) * (along + 0.1 * xi)
             torch.testing.assert_close(p.detach().double(), theta[i], rtol=1e-4, atol=1e-5)
             assert s.max() <= 1 / (1 + torch.exp(torch.tensor(-1.0))) + 1e-9
 
 
-def test_upgd_without_positive_utility_is_a_step_of_adam():
-    upgd = UPGD(sigma=0.0, weight_decay=0.0)
+@pytest.mark.parametrize("adaptive", [True, False])
+def test_upgd_without_positive_utility_is_a_plain_step(adaptive):
+    upgd = UPGD(sigma=0.0, weight_decay=0.0, adaptive=adaptive)
     model, plain = dqn(upgd, steps=0), dqn(steps=0)
-    adam = torch.optim.Adam(plain.scope("all"), lr=0.01, eps=1e-5)
+    optimizer = torch.optim.SGD(plain.scope("all"), lr=0.01)
+    if adaptive:
+        optimizer = torch.optim.Adam(plain.scope("all"), lr=0.01, eps=1e-5)
     model.policy.optimizer.param_groups[0]["lr"] = 0.01
     for p, q in zip(model.scope("all"), plain.scope("all"), strict=True):
         p.grad, q.grad = p.detach().clone(), q.detach().clone()  # uphill: -g θ < 0 everywhere
     model.policy.optimizer.step()
-    adam.step()
+    optimizer.step()
     for p, q in zip(model.scope("all"), plain.scope("all"), strict=True):
         torch.testing.assert_close(p, q)
 

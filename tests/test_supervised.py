@@ -422,6 +422,26 @@ def test_the_step_size_falls_at_each_shift_and_is_the_agents_own_before():
     assert rate(learner(stream_of(), reg="upgd", optimizer="adam", learning_rate=0.08)) == 0.08
 
 
+def test_upgd_with_moments_is_refused_where_the_step_size_is_that_of_sgd():
+    with pytest.raises(UsageError, match=r"upgd: needs Adam.* has SGD.*upgd:adaptive=false"):
+        learner(stream_of(), reg="upgd")
+    learner(stream_of(), reg="upgd", optimizer="adam")
+
+    def weights_after(reg, examples=16):
+        agent = learner(stream_of(), reg=reg, learning_rate=0.5)
+        if examples:
+            agent.learn(examples)
+        return [p.detach().double() for p in agent.scope("all")]
+
+    born, plain = weights_after("none", 0), weights_after("none")
+    found = weights_after("upgd:adaptive=false:sigma=0:weight_decay=0")
+    utilities = [-(a - b) * a for a, b in zip(born, plain, strict=True)]  # of the first step
+    largest = max(u.max() for u in utilities)
+    for a, b, u, c in zip(born, plain, utilities, found, strict=True):
+        expected = a - 2 * (1 - torch.sigmoid(u / largest)) * (a - b)
+        torch.testing.assert_close(c, expected, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("base", "name", "settings"),
     [

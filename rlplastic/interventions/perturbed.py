@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import Parameter
 
 from rlplastic.interventions.upgd import UPGD
 
 
-class PerturbedAdam(torch.optim.Optimizer):
+class Perturbed(torch.optim.Optimizer):
     """The step that is written out in `UPGD`.
 
     Args:
@@ -35,24 +36,34 @@ class PerturbedAdam(torch.optim.Optimizer):
             kept = self.state[parameter]
             if not kept:
                 kept["step"] = torch.tensor(0.0)
-                for name in ("utility", "exp_avg", "exp_avg_sq"):
+                names = ("utility", "exp_avg", "exp_avg_sq")
+                for name in names if settings.adaptive else names[:1]:
                     kept[name] = torch.zeros_like(parameter)
             kept["step"] += 1
             kept["utility"].lerp_(-gradient * parameter, 1 - settings.beta_utility)
-            kept["exp_avg"].lerp_(gradient, 1 - settings.beta1)
-            kept["exp_avg_sq"].lerp_(gradient.square(), 1 - settings.beta2)
+            if settings.adaptive:
+                kept["exp_avg"].lerp_(gradient, 1 - settings.beta1)
+                kept["exp_avg_sq"].lerp_(gradient.square(), 1 - settings.beta2)
             utilities.append(kept["utility"] / self._start(settings.beta_utility, kept))
         largest = max((float(u.max()) for u in utilities), default=0.0)
         for (parameter, lr), utility in zip(moved, utilities, strict=True):
-            kept = self.state[parameter]
             plain = (
                 torch.sigmoid(utility / largest) if largest > 0 else torch.full_like(utility, 0.5)
             )
-            first = kept["exp_avg"] / self._start(settings.beta1, kept)
-            second = kept["exp_avg_sq"] / self._start(settings.beta2, kept)
             noise = torch.randn(parameter.shape, generator=settings.generator).to(parameter)
-            step = first / (second.sqrt() + settings.eps) + settings.sigma * noise
+            step = self._unperturbed(parameter) + settings.sigma * noise
             parameter.mul_(1 - lr * settings.weight_decay).add_(step * (1 - plain), alpha=-2 * lr)
+
+    def _unperturbed(self, parameter: Parameter) -> Tensor:
+        """What is stepped along before noise and utilities: Adam's direction, or the gradient."""
+        if not self._settings.adaptive:
+            assert parameter.grad is not None
+            return parameter.grad
+        kept = self.state[parameter]
+        first = kept["exp_avg"] / self._start(self._settings.beta1, kept)
+        second = kept["exp_avg_sq"] / self._start(self._settings.beta2, kept)
+        found: Tensor = first / (second.sqrt() + self._settings.eps)
+        return found
 
     @staticmethod
     def _start(beta: float, kept: dict[str, Any]) -> float:
