@@ -6,9 +6,11 @@
 
 What papers on supervised plasticity show, from the records of a bench: the online accuracy of a
 task is the mean return of its episodes; *late* is its mean over the last quarter of the tasks, the
-*slope* is Theil and Sen's over the tasks after the first. Then the medians over the tasks of the
-Hessian's largest eigenvalue (with ``--probes full``) and of SAM's sharpness, at the start and at
-the end of a task: on the new task's first minibatch before it is learned from, and on the last one.
+*slope* is Theil and Sen's over the tasks after the first. Beside them the mean of the newborns of
+these tasks, *their slope*, and that of what the life is ahead of them, task by task: accuracy that
+falls where theirs does is of tasks that get harder. Then, for each probe at the start and at the
+end of a task (on the new task's first minibatch before it is learned from, and on the last one),
+the median over the tasks and, from the second on, the slope; most need ``--probes full``.
 Each with its mean over seeds and a 95 % bootstrap interval; `difference` is paired, to ``none``.
 Only seeds whose cell is done.
 """
@@ -36,25 +38,34 @@ def accuracies(record: Record) -> FloatArray:
     return np.array([episodes.returns[episodes.phase == k].mean() for k in sorted(record.phases)])
 
 
-def measured(record: Record) -> dict[str, float]:
-    """Late accuracy, slope, and the median of each probe at the start and the end of a task."""
+def measured(record: Record, newborn: Record | None = None) -> dict[str, float]:
+    """What is printed of one life, given its newborns if they are done."""
     found = accuracies(record)
     late = -(-len(found) // 4)
     values = {"late": float(found[-late:].mean()), "slope": theil_sen(found[1:])}
+    if newborn is not None:
+        theirs = accuracies(newborn)
+        values["newborns"] = float(theirs.mean())
+        values["newborns' slope"] = theil_sen(theirs)
+        values["slope of ahead"] = theil_sen(found[1:] - theirs)
     for name in PROBES:
         for when, moment in MOMENTS.items():
             seen = [p.value for p in record.probes if (p.name, p.moment) == (name, moment)]
             if seen:
+                first = 1 if when == "end" else 0  # nothing starts the first task
                 values[f"{name} at {when}"] = float(np.median(seen))
+                values[f"{name} at {when}, slope"] = theil_sen(np.array(seen[first:]))
     return values
 
 
 def lines(folder: Path) -> Iterator[str]:
     """One for each task, arm and measure."""
     found: dict[tuple[str, str, str], dict[int, dict[str, float]]] = {}
-    for (task, agent, arm, seed), record in read(folder).records.items():
-        if agent != "random" and not record.fresh and record.status == "done":
-            found.setdefault((task, agent, arm), {})[seed] = measured(record)
+    records = {key: one for key, one in read(folder).records.items() if one.status == "done"}
+    for (task, agent, arm, seed), record in records.items():
+        if agent != "random" and not record.fresh:
+            newborn = records.get((task, agent, f"{arm}+fresh", seed))
+            found.setdefault((task, agent, arm), {})[seed] = measured(record, newborn)
     for (task, agent, arm), seeds in found.items():
         yield f"{task} {agent} {arm}: {len(seeds)} seeds"
         base = found.get((task, agent, "none"), {})
@@ -64,7 +75,7 @@ def lines(folder: Path) -> Iterator[str]:
             if pairs:
                 apart = [seeds[s].get(name, np.nan) - base[s].get(name, np.nan) for s in pairs]
                 text += f"   difference {_interval(apart)}"
-            yield f"  {name:24} {text}"
+            yield f"  {name:32} {text}"
 
 
 def _interval(values: list[float]) -> str:

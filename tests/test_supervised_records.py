@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from torch import nn
 
 from rlplastic import options, registry
 from rlplastic.agents.dqn import DQN
-from rlplastic.benchmarks import late_tasks
+from rlplastic.benchmarks import late_tasks, regimes
 from rlplastic.envs import datasets
 from rlplastic.interventions import Interventions
 from rlplastic.plan import make_plan
@@ -69,12 +70,15 @@ def recorded(path):
     return {phase: sum(found) / len(found) for phase, found in returns.items()}
 
 
-def whole(folder, cell, path):
-    """A results folder of one finished cell."""
+def whole(folder, *finished):
+    """A results folder of some finished cells, and the lines that are printed of it."""
     plan = make_plan(Request(agents=["mlp"], regs=["none"], env=ENV, budget="smoke", seeds=[0]))
-    write_plan(replace(plan, cells=[cell]), folder)
-    shutil.copytree(path, folder / cell.id)
-    return folder
+    write_plan(replace(plan, cells=[cell for cell, _ in finished]), folder)
+    for cell, path in finished:
+        shutil.copytree(path, folder / cell.id)
+    first, *lines = late_tasks.lines(folder)
+    assert first == "MNIST-observation mlp none: 1 seeds"
+    return {line[2:34].strip(): line[34:].split()[0] for line in lines}
 
 
 def test_the_accuracy_in_the_records_is_that_of_a_plain_loop(tmp_path):
@@ -84,11 +88,11 @@ def test_the_accuracy_in_the_records_is_that_of_a_plain_loop(tmp_path):
     assert list(found.values()) == pytest.approx(accuracy_of(life, 0, 3), abs=1e-9)
     assert found[0] > 15  # it has begun to learn, or there would be nothing to compare
 
-    lines = list(late_tasks.lines(whole(tmp_path / "results", life, tmp_path / "life")))
-    assert lines[0] == "MNIST-observation mlp none: 1 seeds"
-    assert lines[1].split()[:2] == ["late", f"{found[2]:.4g}"]
-    assert lines[2].split()[:2] == ["slope", f"{found[2] - found[1]:.4g}"]
-    assert {"sharpness at start", "sharpness at end"} <= {line[2:26].strip() for line in lines}
+    printed = whole(tmp_path / "results", (life, tmp_path / "life"))
+    assert printed["late"] == f"{found[2]:.4g}"
+    assert printed["slope"] == f"{found[2] - found[1]:.4g}"
+    assert {"sharpness at start", "sharpness at end"} <= printed.keys()
+    assert not {"newborns", "slope of ahead"} & printed.keys()
 
     fresh = short_cells.cell_of("mlp", "none", fresh=True, env=ENV, period=PERIOD)
     short_cells.run(fresh, tmp_path / "fresh")
@@ -96,6 +100,13 @@ def test_the_accuracy_in_the_records_is_that_of_a_plain_loop(tmp_path):
     assert sorted(newborns) == [1, 2]
     for phase, accuracy in newborns.items():
         assert [accuracy] == pytest.approx(accuracy_of(fresh, phase, 1), abs=1e-9)
+
+    cells = (life, tmp_path / "life"), (fresh, tmp_path / "fresh")
+    printed = whole(tmp_path / "both", *cells)
+    rise, theirs = found[2] - found[1], newborns[2] - newborns[1]
+    assert printed["newborns"] == f"{(newborns[1] + newborns[2]) / 2:.4g}"
+    assert printed["newborns' slope"] == f"{theirs:.4g}"
+    assert printed["slope of ahead"] == f"{rise - theirs:.4g}"
 
 
 @pytest.mark.parametrize("reg", ["sam", "l2init:strength=0.1", "redo:every=10", "layernorm"])
@@ -118,6 +129,43 @@ def test_one_object_of_interventions_trains_a_dqn_and_a_classifier(reg):
     assert weights(agent) == weights(classifier(Interventions(members())))
     assert weights(agent) != weights(classifier(Interventions()))
     assert agent.num_updates == 50
+
+
+def test_regimes_are_asked_about_all_images_and_train_as_if_they_were_not():
+    env = "Training-Regimes/MNIST-observation"
+    cell = short_cells.cell_of("mlp", "dropout:rate=0.25", env=env, period=PERIOD)
+    schedule = {**cell.stream["schedule"], "worlds": 2}
+    cell = replace(cell, stream={**cell.stream, "schedule": schedule})
+    looks = []
+
+    class Look(regimes.Look):
+        def __init__(self, *given):
+            super().__init__(*given)
+            looks.append(self)
+
+    with patch.object(regimes, "Look", Look):
+        found = regimes.life(cell)
+    (look,) = looks
+    plain = options.make(registry.load("agent", "mlp"), cell.hyperparameters, "test").build(
+        *(build_stream(cell),),
+        seed=cell.random_seed("agent", 0),
+        interventions=build_interventions(cell),
+        device="cpu",
+        horizon=PERIOD,
+    )
+    plain.set_logger(Logger(None, []))
+    plain.learn(3 * PERIOD)
+    assert parameter_bytes(look.model) == parameter_bytes(plain)
+
+    data = datasets.load("digits")
+    plain.policy.set_training_mode(False)
+    answers = plain.policy(torch.as_tensor(data.images)).argmax(dim=1).numpy()
+    last = 100 * (answers == data.labels).mean()  # phase 2 is in world 0, the images as they are
+    assert look.found["accuracy"][2] == pytest.approx(last)
+    assert len(look.found["forgetting"]) == 1
+    assert look.found["accuracy"][0] - look.found["forgetting"][0] > 5  # kept better than nothing
+    assert found["accuracy"] == pytest.approx(np.mean(look.found["accuracy"]))
+    assert min(look.found["hessian_top"]) > 0
 
 
 SUITES = [name for name in suite_files() if load_suite(name).family == "supervised"]
