@@ -76,9 +76,13 @@ def whole(folder, *finished):
     write_plan(replace(plan, cells=[cell for cell, _ in finished]), folder)
     for cell, path in finished:
         shutil.copytree(path, folder / cell.id)
-    first, *lines = late_tasks.lines(folder)
+    return said(late_tasks.lines(folder))
+
+
+def said(lines):
+    first, *lines = lines
     assert first == "MNIST-observation mlp none: 1 seeds"
-    return {line[2:34].strip(): line[34:].split()[0] for line in lines}
+    return {line[2:40].strip(): line[40:].split()[0] for line in lines}
 
 
 def test_the_accuracy_in_the_records_is_that_of_a_plain_loop(tmp_path):
@@ -93,6 +97,18 @@ def test_the_accuracy_in_the_records_is_that_of_a_plain_loop(tmp_path):
     assert printed["slope"] == f"{found[2] - found[1]:.4g}"
     assert {"sharpness at start", "sharpness at end"} <= printed.keys()
     assert not {"newborns", "slope of ahead"} & printed.keys()
+    rows = [json.loads(line) for line in (tmp_path / "life/rows.jsonl").read_text().splitlines()]
+    norms = [r for r in rows if r.get("name") == "weight_norm" and r["phase"] == 1]
+    course = said(late_tasks.lines(tmp_path / "results", ["weight_norm"]))
+    within = [r["value"] for r in norms if r["moment"] == "during"]
+    for where, value in {
+        "start": next(r["value"] for r in norms if r["moment"] == "after"),
+        "a tenth": within[0],
+        "within": sum(within) / len(within),
+        "end": next(r["value"] for r in norms if r["moment"] == "before"),
+    }.items():
+        assert course[f"weight_norm, task 2, {where}"] == f"{value:.4g}"
+    assert "weight_norm, task 1, start" not in course
 
     fresh = short_cells.cell_of("mlp", "none", fresh=True, env=ENV, period=PERIOD)
     short_cells.run(fresh, tmp_path / "fresh")
