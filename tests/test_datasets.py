@@ -6,6 +6,7 @@ import functools
 import gzip
 import hashlib
 import http.server
+import json
 import signal
 import struct
 import sys
@@ -20,6 +21,7 @@ from rlplastic import cli, options, registry
 from rlplastic.envs import datasets, download
 from rlplastic.errors import UsageError
 from rlplastic.plan import make_plan
+from rlplastic.planfile import check_folder, write_plan
 from rlplastic.request import Request
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (60, 28, 28), np.uint8)
@@ -497,6 +499,18 @@ def test_a_folder_of_one_data_set_takes_no_other_and_its_report_names_them(folde
         assert code == 2
         assert f"another experiment: data is 'fashion-mnist' there and {named} here" in said
     assert (folder / "out" / "plan.json").read_bytes() == before
+
+
+def test_a_folder_older_than_the_option_goes_on_with_the_suite_s_data_alone(folder):
+    write(folder)
+    write_plan(plan_with(""), folder / "out")
+    path = folder / "out" / "plan.json"
+    old = json.loads(path.read_text())
+    del old["protocol"]["data"]
+    path.write_text(json.dumps(old))
+    assert check_folder(plan_with(""), folder / "out") == old
+    with pytest.raises(UsageError, match="data is None there and 'mnist' here"):
+        check_folder(plan_with("mnist"), folder / "out")
 
 
 @pytest.mark.parametrize("data", ["cifar-10", "emnist"])
