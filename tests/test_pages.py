@@ -43,10 +43,11 @@ def faults(keeping, **environment):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
 def test_pages_are_kept_between_updates():
-    kept, count = faults(True)
+    # an operating system that is short of memory, or saves it, takes idle pages away in between
+    tries = [faults(True) for _ in range(5)]
     _, taken_anew = faults(False)
-    assert kept
-    assert count < 100 < 1_000 < taken_anew
+    assert all(kept for kept, _ in tries)
+    assert min(count for _, count in tries) < 100 < 1_000 < taken_anew
 
 
 @pytest.mark.parametrize(
