@@ -359,7 +359,7 @@ family = "supervised"
 [budgets.small]
 seeds = 1
 phases = 2
-period = { mlp = 400, random = 400 }
+period = { mlp = 400, random = 1_250 }
 [tasks.T-observation]
 base = { name = "Images", classes = [0, 12] }
 track = "observation"
