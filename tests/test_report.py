@@ -50,6 +50,13 @@ def text(folder, name="report.md"):
     return (folder / name).read_text()
 
 
+def diverge(cell):
+    """Let a finished cell have ended in NaN, in its third phase."""
+    done = json.loads((cell / "done.json").read_text())
+    done |= {"status": "diverged", "reason": "NaN in the critic", "phase": 2, "step": 2500}
+    (cell / "done.json").write_text(json.dumps(done))
+
+
 def summary_of(folder, agent="ppo"):
     return summarise(Study(read(folder)), agent)
 
@@ -202,9 +209,7 @@ def test_an_arm_whose_newborns_diverge_is_not_judged_and_does_not_spoil_the_othe
 def test_without_the_newborns_of_none_nothing_is_judged(tmp_path):
     folder = small(tmp_path, seeds=7)
     newborn = cells(folder, "*/ppo/none+fresh/*")[0]
-    done = json.loads((newborn / "done.json").read_text())
-    done |= {"status": "diverged", "reason": "NaN in the critic", "phase": 2, "step": 2500}
-    (newborn / "done.json").write_text(json.dumps(done))
+    diverge(newborn)
     one = verdict_of(folder)
     assert one.obstacles == []
     assert one.sentence == (
@@ -731,9 +736,7 @@ def test_arms_whose_names_are_as_long_as_names_may_be_are_drawn_whole(tmp_path):
 def test_lives_that_diverged_are_named_in_the_sentence_and_count_as_collapsed(tmp_path):
     folder = small(tmp_path, seeds=7)
     life = cells(folder, "*/ppo/sam/*")[0]
-    done = json.loads((life / "done.json").read_text())
-    done |= {"status": "diverged", "reason": "NaN in the critic", "phase": 2, "step": 2500}
-    (life / "done.json").write_text(json.dumps(done))
+    diverge(life)
     sentence = verdict_of(folder).sentence
     assert sentence.endswith("Lives that diverged, and count as random from then on: 1 of sam.")
     assert [arm.collapsed for arm in summary_of(folder).arms] == [0.0, pytest.approx(1 / 7)]

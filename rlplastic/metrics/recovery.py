@@ -86,7 +86,7 @@ def recovery_times(case: Case, share: float) -> Times:
     within `LEAST_GAIN` of random (a report counts these shifts: there is nothing to recover, and
     any policy would have done so at once), and where a phase has fewer than three bins.
     """
-    target = np.where(worth(case), case.random + share * _gained(case), np.nan)
+    target = np.where(worth(case), case.random + share * gained(case), np.nan)
     pairs = [time_to(curve, level) for curve, level in zip(case.life, target, strict=True)][1:]
     return Times(
         time=np.array([time for time, _ in pairs], dtype=np.float64),
@@ -97,10 +97,11 @@ def recovery_times(case: Case, share: float) -> Times:
 def worth(case: Case) -> BoolArray:
     """Of each phase, whether the newborn of ``none`` ended clearly above random."""
     least = 0.0 if np.isnan(case.scale) else LEAST_GAIN * case.scale
-    return np.asarray(_gained(case) > least)
+    return np.asarray(gained(case) > least)
 
 
-def _gained(case: Case) -> FloatArray:
+def gained(case: Case) -> FloatArray:
+    """What the newborn of ``none`` ended above random, in each phase."""
     return np.asarray(end_levels(case.reference) - case.random)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rlplastic.metrics.curve import Case, Curve, end_levels, levels, start_levels
-from rlplastic.metrics.recovery import time_to, worth
+from rlplastic.metrics.curve import Case, Curve, levels, start_levels
+from rlplastic.metrics.recovery import gained, time_to, worth
 from rlplastic.record import FloatArray
 from rlplastic.registry import metric
 
@@ -64,13 +64,13 @@ def savings(case: Case) -> FloatArray:
     recovery count as the whole phase. Defined only where the world was there before (schedule
     ``cyclic``). Where phases differ in length, the share is of the phase in which it returns.
     """
-    gained, learnt = end_levels(case.reference) - case.random, worth(case)
+    gain, learnt = gained(case), worth(case)
     saved = np.full(len(case.life), np.nan)
     for phase, curve in enumerate(case.life):
         first = _first_meeting(case, curve)
         if first is None or first == phase or not learnt[first]:
             continue
-        level = case.random[first] + SAVED_TO * gained[first]
+        level = case.random[first] + SAVED_TO * gain[first]
         met = case.life[first]
         if met is not None and curve is not None:
             before = time_to(met, level)[0] * (met.steps / curve.steps)
