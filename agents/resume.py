@@ -58,7 +58,7 @@ def snapshot(agent: Resumable) -> dict[str, Any]:
         "batch": None if batch is None else batch._asdict(),
         "episodes": agent.ep_info_buffer,
         "successes": agent.ep_success_buffer,
-        "generators": _generators(agent),
+        "generators": generators(agent),
     }
 
 
@@ -80,10 +80,10 @@ def restore(agent: Resumable, state: Mapping[str, Any]) -> None:
         normaliser is not None
     ):  # the phase's first observation was shown with a newborn's statistics
         agent._last_obs = normaliser.normalize_obs(normaliser.get_original_obs())
-    _set_generators(agent, state["generators"])
+    set_generators(agent, state["generators"])
 
 
-def _generators(agent: Resumable) -> dict[str, Any]:
+def generators(agent: Resumable) -> dict[str, Any]:
     """The global generators, which stable-baselines3 draws from, and the action space's."""
     cuda = torch.device(agent.device).type == "cuda"
     return {
@@ -95,7 +95,8 @@ def _generators(agent: Resumable) -> dict[str, Any]:
     }
 
 
-def _set_generators(agent: Resumable, states: Mapping[str, Any]) -> None:
+def set_generators(agent: Resumable, states: Mapping[str, Any]) -> None:
+    """Put back what `generators` returned."""
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])  # noqa: NPY002
     torch.set_rng_state(states["torch"])

@@ -36,6 +36,8 @@ class Cell:
         device: Torch device; recorded, but not part of the identity.
         probes: ``full`` measures the costly probes too, around each shift; no part of the identity,
             since no probe changes training.
+        evaluate: Episodes that each world of a life is played for, before it and at the end of each
+            phase; not part of the identity, since evaluations do not change training. 0: none.
         plugins: Files to load before the cell is built; not part of the identity.
     """
 
@@ -52,6 +54,7 @@ class Cell:
     sources: dict[str, str] = field(default_factory=dict)
     device: str = "cpu"
     probes: str = "default"
+    evaluate: int = 0
     plugins: list[str] = field(default_factory=list)
 
     IDENTITY: ClassVar[tuple[str, ...]] = (
@@ -67,7 +70,7 @@ class Cell:
         "replay",
         "sources",
     )
-    RUNTIME: ClassVar[tuple[str, ...]] = ("device", "probes", "plugins")
+    RUNTIME: ClassVar[tuple[str, ...]] = ("device", "probes", "evaluate", "plugins")
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -68,6 +68,15 @@ Probes = Annotated[
         show_default=False,
     ),
 ]
+Evaluate = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="Episodes in each world, not learnt from, before a life and at the end of each phase: "
+        "for forgetting and transfer.  [default: none]",
+        show_default=False,
+    ),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -192,6 +201,7 @@ def bench(
     ] = "auto",
     device: Device = "cpu",
     probes: Probes = "",
+    evaluate: Evaluate = 0,
     data: Data = "",
     data_dir: DataDir = None,
     out: Out = None,
@@ -232,6 +242,7 @@ def bench(
         settings=settings or [],
         device=device_of(device),
         probes=probes_of(probes),
+        evaluate=evaluate,
         data=data,
     )
     folder = out or default_out(env, budget, data)
@@ -264,6 +275,7 @@ def run(
     budget: Budget = "small",
     device: Device = "cpu",
     probes: Probes = "",
+    evaluate: Evaluate = 0,
     data: Data = "",
     data_dir: DataDir = None,
     out: Out = None,
@@ -292,6 +304,7 @@ def run(
         settings=settings or [],
         device=device_of(device),
         probes=probes_of(probes),
+        evaluate=evaluate,
         data=data,
     )
     folder = out or default_out(env, budget, data)

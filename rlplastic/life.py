@@ -17,6 +17,7 @@ from rlplastic.checkpoint import Checkpoint, Checkpoints, Found, Part
 from rlplastic.envs.episodes import Episode
 from rlplastic.envs.stream import Stream
 from rlplastic.errors import Diverged
+from rlplastic.evaluation import evaluate
 from rlplastic.probes import measure
 from rlplastic.snapshot import pack, unpack
 
@@ -154,6 +155,8 @@ class Watch:
 
     def rollout_start(self) -> None:
         """The one moment, after an update and before acting, at which things may be looked at."""
+        if self.clock == self.stream.schedule.start(self.first) == 0:
+            self._evaluate(lived=0)
         if self.stream.phase != self.phase:
             # Order of events at a boundary: close, probe, clear and tell the oracles, probe, save.
             self._close_phase()
@@ -210,6 +213,7 @@ class Watch:
         seconds = time.monotonic() - self._began
         self.folder.timing(phase=self.phase, seconds=seconds, steps=self.clock - self._start)
         self._probe("before")
+        self._evaluate(lived=self.phase + 1)
         self._log()
         self.folder.flush()
 
@@ -237,6 +241,15 @@ class Watch:
                 value=value,
             )
             self.agent.logger.record(f"plasticity/{name}", value)
+
+    def _evaluate(self, lived: int) -> None:
+        if not self.cell.evaluate:
+            return
+        for world, value in evaluate(self.cell, self.stream, self.agent, lived):
+            self.folder.row(
+                kind="evaluation", lived=lived, step=self.clock, world=world, value=value
+            )
+            self.agent.logger.record(f"evaluation/world_{world}", value)
 
 
 class LifeCallback(BaseCallback):

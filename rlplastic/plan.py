@@ -51,7 +51,20 @@ class Plan:
         # about 70 % of a step is the update, which an intervention makes `cost` times dearer
         costs = [registry.find("intervention", s["name"]).traits for s in cell.intervention]
         cost = max([1.0, *(float(traits.get("cost", 1.0)) for traits in costs)])
-        return 5 + cell.num_steps / self.speed.get(cell.agent, 1000) * (1 + 0.7 * (cost - 1))
+        speed = self.speed.get(cell.agent, 1000)
+        acted = 0.3 * self._evaluation_steps(cell) / speed
+        return 5 + cell.num_steps / speed * (1 + 0.7 * (cost - 1)) + acted
+
+    def _evaluation_steps(self, cell: Cell) -> float:
+        """Estimated steps of a cell's evaluations."""
+        if not cell.evaluate:
+            return 0.0
+        from rlplastic.envs.schedules import bound, worlds_of  # loads torch
+
+        spec = options.build("schedule", cell.stream["schedule"], f"task {cell.task!r}")
+        worlds = set(worlds_of(bound(spec, cell.random_seed("stream"))))
+        times = (cell.num_phases + 1) * len(worlds)
+        return times * cell.evaluate * self._episode_length(cell)
 
     def bytes(self, cells: Sequence[Cell]) -> int:
         """Estimated bytes on disk of some of the cells: event files and rows."""
@@ -115,6 +128,7 @@ def make_plan(request: Request) -> Plan:
                                 replay=suite.replay,
                                 device=request.device,
                                 probes=request.probes,
+                                evaluate=0 if fresh else request.evaluate,
                                 plugins=registry.plugins(),
                                 **{**parts, "sources": parts["sources"] | used},
                             )

@@ -19,7 +19,17 @@ from rlplastic import store
 from rlplastic.cell import id_of, slot_name
 from rlplastic.errors import UsageError
 from rlplastic.metrics.pairing import refuse_mixtures
-from rlplastic.record import FINISHED, Episodes, Phase, Probe, Record, Results, Slot, slot_of
+from rlplastic.record import (
+    FINISHED,
+    Episodes,
+    Evaluation,
+    Phase,
+    Probe,
+    Record,
+    Results,
+    Slot,
+    slot_of,
+)
 
 DECODER = json.JSONDecoder(parse_constant=lambda word: float(f"not a number: {word}"))
 CASTS: dict[Any, Callable[[Any], Any]] = {"int": int, "float": float, "str": str}
@@ -137,6 +147,7 @@ def _read_cell(path: Path, name: str, header: dict[str, Any]) -> Record:
         if not np.isfinite(episodes.returns).all():
             raise ValueError("a return is not finite")
         closed = [_value(Phase, row) for row in kinds["phase"]]
+        layout = _layout(header)
         probes = [_value(Probe, row) for row in kinds["probe"]]
         return Record(
             id=name,
@@ -146,7 +157,8 @@ def _read_cell(path: Path, name: str, header: dict[str, Any]) -> Record:
             header=header,
             episodes=episodes,
             phases={phase.phase: phase for phase in closed},
-            layout=_layout(header),
+            layout=layout,
+            evaluations=tuple(_evaluation(row, len(layout)) for row in kinds["evaluation"]),
             probes=tuple(probe for probe in probes if math.isfinite(probe.value)),
             ended=(int(facts["phase"]), int(facts["step"])) if status == "diverged" else None,
             seconds=math.fsum(row.get("seconds", 0.0) for row in clock),
@@ -155,6 +167,14 @@ def _read_cell(path: Path, name: str, header: dict[str, Any]) -> Record:
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         fault = f"a row does not hold what it should: {error!r}"
         return Record(id=name, cell=header["cell"], header=header, status="damaged", reason=fault)
+
+
+def _evaluation(row: Mapping[str, Any], phases: int) -> Evaluation:
+    """An evaluation within a life of so many phases."""
+    found: Evaluation = _value(Evaluation, row)
+    if not (0 <= found.lived <= phases and math.isfinite(found.value)):
+        raise ValueError(f"an evaluation of {found.value} after {found.lived} of {phases} phases")
+    return found
 
 
 def _layout(header: Mapping[str, Any]) -> dict[int, Phase]:
@@ -237,5 +257,6 @@ def _value(kind: type[Any], row: Mapping[str, Any]) -> Any:
 
 
 COLUMNS = {
-    kind: [(item.name, CASTS[item.type]) for item in fields(kind)] for kind in (Phase, Probe)
+    kind: [(item.name, CASTS[item.type]) for item in fields(kind)]
+    for kind in (Phase, Probe, Evaluation)
 }

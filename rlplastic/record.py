@@ -6,7 +6,7 @@ half-way, and refuses to put two configurations under one name::
     results/<name>/plan.json                        what was to run
     results/<name>/<task>/<agent>/<arm>/<seed>-<hash8>/
         header.json                                 the cell's identity and provenance
-        rows.jsonl                                  episodes, phases and probes
+        rows.jsonl                                  episodes, phases, probes and evaluations
         timing.jsonl                                wall clock
         done.json | failed.json                     how it ended; neither: it has not ended
 
@@ -108,6 +108,16 @@ class Probe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Mean return of the frozen policy in one world, when so many phases were over."""
+
+    lived: int
+    step: int
+    world: int
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """What happened in one cell.
 
@@ -121,6 +131,7 @@ class Record:
         phases: Closed phases by number.
         layout: Every phase of the stream by number, as it was before the first step.
         probes: All measurements written so far.
+        evaluations: All that were written so far.
         ended: (phase, step) at which a diverged cell ended.
         seconds: Wall-clock time of the closed phases.
         steps: Environment steps of the closed phases.
@@ -135,6 +146,7 @@ class Record:
     phases: Mapping[int, Phase] = field(default_factory=dict)
     layout: Mapping[int, Phase] = field(default_factory=dict)
     probes: tuple[Probe, ...] = ()
+    evaluations: tuple[Evaluation, ...] = ()
     ended: tuple[int, int] | None = None
     seconds: float = 0.0
     steps: int = 0

@@ -24,6 +24,7 @@ class Request:
         settings: ``agent.key=value`` overrides.
         device: Torch device.
         probes: ``full``, or ``default``: the cheap ones; empty: the suite's.
+        evaluate: Episodes in each world at the end of each phase; 0: none.
         data: Name of the data set that the tasks show; empty: the suite's.
     """
 
@@ -35,6 +36,7 @@ class Request:
     settings: Sequence[str] = ()
     device: str = "cpu"
     probes: str = ""
+    evaluate: int = 0
     data: str = ""
 
 

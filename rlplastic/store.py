@@ -6,7 +6,7 @@ Layout of a results folder::
       plan.json                                  what will run, frozen before the first step
       <task>/<agent>/<arm>/<seed>-<hash8>/       one folder a cell
         header.json                              resolved configuration and provenance
-        rows.jsonl                               episodes, phases, probes: append-only
+        rows.jsonl                               episodes, phases, probes, evaluations: append-only
         timing.jsonl                             wall clock, kept apart so that rows compare by byte
         checkpoint/                              while it runs: where it can go on
         tensorboard/                             event files

@@ -74,6 +74,20 @@ class Curve:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What the frozen policy of a life got in the worlds of its phases.
+
+    Attributes:
+        worlds: The world of each phase.
+        returns: R ``[phases + 1, phases]``: in the world of each phase, when so many were over;
+            NaN where it was not evaluated.
+    """
+
+    worlds: Sequence[int]
+    returns: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
 class Case:
     """One arm on one task with one seed, and all that it is judged by. Index = phase.
 
@@ -87,6 +101,7 @@ class Case:
         high: Reference level of the unshifted task, a constant of the suite.
         cost: Gradient evaluations per update relative to ``none``; NaN where it is not known.
         broken: Whether the life diverged.
+        evaluated: Its frozen policy in every world; None where it was not evaluated.
     """
 
     life: Sequence[Curve | None]
@@ -98,6 +113,7 @@ class Case:
     high: float = float("nan")
     cost: float = 1.0
     broken: bool = False
+    evaluated: Evaluated | None = None
 
 
 def levels(curves: Sequence[Curve | None]) -> FloatArray:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rlplastic import registry
-from rlplastic.metrics.curve import Case, Curve, end_levels, floored, return_curve
+from rlplastic.metrics.curve import Case, Curve, Evaluated, end_levels, floored, return_curve
 from rlplastic.metrics.recovery import BINS_IN_A_ROW, recovery_times
 from rlplastic.record import FloatArray, Phase, Record, Results
 from rlplastic.suite import CONTROL
@@ -107,7 +107,20 @@ class Study:
             cost=self.cost(agent, reg),
             broken=(record := self.records.get((task, agent, arm, seed))) is not None
             and record.status == "diverged",
+            evaluated=self._evaluated(record),
         )
+
+    def _evaluated(self, record: Record | None) -> Evaluated | None:
+        """What the frozen policy of a life got in the world of each phase."""
+        if record is None or not record.evaluations:
+            return None
+        layout = self.layout(record.slot[0], record.slot[1], record.slot[3])
+        worlds = [layout[k].world for k in range(self.num_phases) if k in layout]
+        returns = np.full((len(worlds) + 1, len(worlds)), np.nan)
+        for found in record.evaluations:
+            places = [k for k, world in enumerate(worlds) if world == found.world]
+            returns[found.lived, places] = found.value
+        return Evaluated(worlds=worlds, returns=returns)
 
     def _cost(self, agent: str, reg: str) -> float:
         """Gradient evaluations per update of an arm relative to ``none``; NaN if not known.

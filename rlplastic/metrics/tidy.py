@@ -20,7 +20,7 @@ class Row(NamedTuple):
         seed: Seed of the cell.
         phase: Number of the phase; empty for what is of the whole life.
         step: The stream's clock at a measurement, or where the phase of a number ends.
-        metric: Name of the metric, level or probe.
+        metric: Name of the metric, level, probe or evaluation.
         value: The number in full precision; empty where it is not defined.
         status: How the cell ended, and whether the number is defined.
     """
@@ -37,7 +37,7 @@ class Row(NamedTuple):
 
 
 def rows(study: Study) -> Iterator[Row]:
-    """Levels, metrics and probes of every life, then of its newborns, in the order of the cells."""
+    """Levels, metrics, probes, evaluations of lives and of their newborns, in the cells' order."""
     for (task, agent, arm, seed), record in study.records.items():
         if agent == "random":
             continue
@@ -59,3 +59,7 @@ def rows(study: Study) -> Iterator[Row]:
         for probe in record.probes:
             name, value = f"probe.{probe.name}.{probe.moment}", repr(probe.value)
             yield Row(*head, str(probe.phase), str(probe.step), name, value, record.status)
+        for found in record.evaluations:
+            name, value = f"evaluation.world_{found.world}", repr(found.value)
+            phase = str(found.lived - 1) if found.lived else ""  # at its end; before all of them
+            yield Row(*head, phase, str(found.step), name, value, record.status)

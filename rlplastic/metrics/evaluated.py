@@ -1,0 +1,111 @@
+"""Forgetting and transfer of frozen policies in worlds that are not being trained on.
+
+With ``--evaluate`` the policy plays every world of its life before the first phase and at the end
+of each. R[j, i] is its mean return in the world of phase i when j phases are over, T their number::
+
+                    world of phase 0   of phase 1   of phase 2
+    j = 0  newborn        R[0, 0]        R[0, 1]      R[0, 2]
+    j = 1                 R[1, 0]        R[1, 1]      R[1, 2]      phase 0 has been trained on
+    j = 2                 R[2, 0]        R[2, 1]      R[2, 2]      phase 1 as well
+    j = 3 = T             R[3, 0]        R[3, 1]      R[3, 2]
+
+Each value is one mean over the episodes asked for, where Continual World takes the mean of its last
+five evaluations. All are in units of C, which is ours: Continual World has rates of success, and
+CORA divides by the largest absolute return. Without evaluations none of them is defined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from rlplastic.metrics.curve import Case, Evaluated
+from rlplastic.record import FloatArray
+from rlplastic.registry import metric
+
+
+@metric("forgetting", better="lower", unit="C")
+def forgetting(case: Case) -> FloatArray:
+    """(R[k, k-1] - R[T, k-1]) / C: what is gone in the end of the world that shift k left.
+
+    Forgetting of Continual World (Wolczyk et al., 2105.10919, section 4): at the end of a world's
+    own phase minus at the end of the life. Of a world that returns its last phase counts; the one
+    in which the life ends has forgotten nothing and is left out. Where no world returns, minus
+    their mean is the backward transfer of supervised continual learning (GEM, 1706.08840).
+    """
+    found = _evaluated(case)
+    seen, worlds = found.returns, found.worlds
+    lost = [
+        np.nan if worlds[k - 1] in worlds[k:] else seen[k, k - 1] - seen[-1, k - 1]
+        for k in range(1, len(worlds))
+    ]
+    return np.array(lost) / case.scale
+
+
+@metric("isolated_forgetting", better="lower", unit="C")
+def isolated_forgetting(case: Case) -> FloatArray:
+    """Mean over earlier worlds i of (R[k, i] - R[k+1, i]) / C: what phase k itself destroys.
+
+    Isolated forgetting of CORA (Powers et al., 2110.10067), F_ij with j = k: of all worlds that
+    were met before phase k and are not its own, each of them once.
+    """
+    return -_change(case, lambda worlds, k: set(worlds[:k]) - {worlds[k]}, over=0)
+
+
+@metric("zero_shot_transfer", better="higher", unit="C")
+def zero_shot_transfer(case: Case) -> FloatArray:
+    """Mean over worlds i not met yet of (R[k, i] - R[k-1, i]) / C: what phase k-1 lends to them.
+
+    Zero-shot forward transfer of CORA (Powers et al., 2110.10067), Z_ij with j = k-1, the phase
+    that shift k ends: of all worlds that have not been trained on by then, each of them once.
+    """
+    return _change(case, lambda worlds, k: set(worlds[k:]) - set(worlds[:k]), over=-1)
+
+
+@metric("performance_maintenance", better="higher", unit="C")
+def performance_maintenance(case: Case) -> FloatArray:
+    """Mean over j > k of (R[j, k-1] - R[k, k-1]) / C: how the world that shift k left fares later.
+
+    Performance maintenance of L2Metrics (New et al., 2201.08278): later evaluations minus the one
+    at the end of learning, until the world is trained on again. Theirs is on a scale of 1 to 101.
+    """
+    found = _evaluated(case)
+    seen, worlds = found.returns, found.worlds
+    kept = []
+    for k in range(1, len(worlds)):
+        later = [j for j in range(k + 1, len(seen)) if worlds[k - 1] not in worlds[k:j]]
+        kept.append(np.mean(seen[later, k - 1] - seen[k, k - 1]) if later else np.nan)
+    return np.array(kept) / case.scale
+
+
+@metric("average_performance", better="higher", unit="C")
+def average_performance(case: Case) -> float:
+    """Mean over the worlds i of the life of (R[T, i] - random_i) / C, each of them once.
+
+    Average performance of Continual World (Wolczyk et al., 2105.10919, section 4), or average
+    accuracy of supervised continual learning, above random play.
+    """
+    found = _evaluated(case)
+    places = [found.worlds.index(world) for world in dict.fromkeys(found.worlds)]
+    return float((found.returns[-1] - case.random)[places].mean() / case.scale)
+
+
+def _evaluated(case: Case) -> Evaluated:
+    """What was measured; NaN throughout where nothing was."""
+    if case.evaluated is not None:
+        return case.evaluated
+    phases = len(case.life)
+    return Evaluated(worlds=range(phases), returns=np.full((phases + 1, phases), np.nan))
+
+
+def _change(case: Case, chosen: Callable[[Sequence[int], int], set[int]], over: int) -> FloatArray:
+    """Mean change of R over phase k + `over`, in the worlds chosen for shift k; NaN for none."""
+    found = _evaluated(case)
+    seen, worlds = found.returns, found.worlds
+    changes = []
+    for k in range(1, len(worlds)):
+        places = [worlds.index(world) for world in sorted(chosen(worlds, k))]
+        before = k + over
+        changes.append(np.mean((seen[before + 1] - seen[before])[places]) if places else np.nan)
+    return np.array(changes) / case.scale
