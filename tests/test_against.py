@@ -63,9 +63,9 @@ def enumerated_p(differences):
 
 
 def test_each_row_is_the_paired_difference_of_one_metric(study):
-    table = against.recovery_against_none(study, summarise(study, "ppo"))
+    table = against.against_none(study, summarise(study, "ppo"))
     rows = {(row[0].split(" ")[0], row[1]): row for row in table.rows}
-    assert set(rows) == set(itertools.product(against.QUESTIONS, ("l2init", "sam")))
+    assert set(rows) == set(itertools.product(against.RECOVERY, ("l2init", "sam")))
     p = {key: enumerated_p(by_hand(study, *key) - by_hand(study, key[0], "none")) for key in rows}
     ranked = sorted(p.values())
     for (metric, arm), row in rows.items():
@@ -114,7 +114,7 @@ def test_the_aggregates_are_rliables(study):
 def test_one_seed_has_differences_and_no_test(tmp_path):
     one = synthetic.write_results(tmp_path, tasks=TASKS, seeds=1, phases=4, period=1000)
     study = Study(read(one))
-    rows = against.recovery_against_none(study, summarise(study, "ppo")).rows
+    rows = against.against_none(study, summarise(study, "ppo")).rows
     assert all("(one seed)" in row[4] for row in rows)
     assert all(row[5] == "n/a: one seed or none" for row in rows)
     assert all(row[6].startswith("n/a") for row in rows)
@@ -125,7 +125,7 @@ def test_without_a_complete_seed_nothing_is_compared(tmp_path):
     synthetic.write_plan(plan, [synthetic.cell(), synthetic.cell(reg="sam")])
     study = Study(read(plan))
     summary = summarise(study, "ppo")
-    rows = against.recovery_against_none(study, summary).rows
+    rows = against.against_none(study, summary).rows
     assert all(row[2:5] == [against.NO_PAIR] * 3 for row in rows)
     assert against.aggregates(summary).rows == []
 

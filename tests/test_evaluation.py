@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -17,8 +18,10 @@ from test_metrics import case, flat, steady, suite
 
 from rlplastic import options
 from rlplastic.life import Watch
-from rlplastic.metrics import evaluated, tidy
+from rlplastic.metrics import against, evaluated, tidy
 from rlplastic.metrics.curve import Evaluated
+from rlplastic.metrics.summary import summarise
+from rlplastic.report import write_report
 from rlplastic.runner import build_stream
 
 NAN = float("nan")
@@ -228,3 +231,31 @@ def test_an_evaluation_that_cannot_be_is_a_damaged_record(tmp_path, change, says
     (record,) = study.records.values()
     assert record.status == "damaged"
     assert says in record.reason
+
+
+def test_the_report_compares_forgetting_and_transfer_with_none(tmp_path):
+    """Only where there are evaluations; sam forgets 0.1 C less at every shift than none."""
+    cells = []
+    for seed, reg in itertools.product(range(6), ("none", "sam")):
+        later = np.tri(4, 3, -2)  # two phases or more after a world was entered
+        shifted = np.array(R) - (10 * later if reg == "none" else 0)
+        found = [evaluation(j, i, shifted[j, i] + seed) for j in range(4) for i in range(3)]
+        life = steady([50 + seed, 60, 70])
+        cells.append((synthetic.cell(reg=reg, seed=seed), [*life, *found]))
+        fresh = synthetic.cell(reg=reg, seed=seed, fresh=True)
+        cells.append((fresh, steady([60, 70 + seed], first=1)))
+    cells += [(synthetic.cell(agent="random", seed=seed), steady([1, 2, 3])) for seed in range(6)]
+    study = suite(tmp_path, cells)
+    table = against.evaluations_against_none(study, summarise(study, "ppo"))
+    rows = {str(row[0]).partition(" ")[0]: [str(cell) for cell in row] for row in table.rows}
+    assert list(rows) == list(against.KEPT)
+    assert [float(cell.split()[0]) for cell in rows["forgetting"][2:5]] == [0.35, 0.25, -0.10]
+    write_report(tmp_path)
+    for name in ("report.html", "report.md"):
+        assert "Forgetting and transfer, against none" in (tmp_path / name).read_text()
+
+
+def test_a_report_without_evaluations_says_nothing_of_them(tmp_path):
+    cells = [(synthetic.cell(reg=reg, seed=0), steady([50, 60, 70])) for reg in ("none", "sam")]
+    study = suite(tmp_path, cells)
+    assert not against.evaluations_against_none(study, summarise(study, "ppo")).rows

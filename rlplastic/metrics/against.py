@@ -7,6 +7,7 @@ what was replicated.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from rlplastic.metrics.tables import Table, fewer
 from rlplastic.record import FloatArray
 from rlplastic.significance import effect_size, holm, sign_flip
 
-QUESTIONS = (
+RECOVERY = (
     "recovery_time_50",
     "recovery_time_80",
     "recovery_time_95",
@@ -29,6 +30,13 @@ QUESTIONS = (
     "drop",
     "resilience",
     "regret",
+)
+KEPT = (
+    "forgetting",
+    "isolated_forgetting",
+    "performance_maintenance",
+    "zero_shot_transfer",
+    "average_performance",
 )
 NO_PAIR = "n/a: no paired seed"
 
@@ -41,14 +49,20 @@ class Pair:
     none: FloatArray
 
 
-def recovery_against_none(study: Study, summary: Summary) -> Table:
-    """Paired differences of recovery: mean over tasks and seeds, with interval, p and size.
+def evaluations_against_none(study: Study, summary: Summary) -> Table:
+    """As `against_none`, of forgetting and transfer; no rows where nothing was evaluated."""
+    evaluated = any(record.evaluations for record in study.results.of(agent=summary.agent))
+    return against_none(study, summary, KEPT if evaluated else ())
+
+
+def against_none(study: Study, summary: Summary, questions: Sequence[str] = RECOVERY) -> Table:
+    """Paired differences of metrics: mean over tasks and seeds, with interval, p and size.
 
     p is that of the paired sign-flip test over seeds; in parentheses, adjusted for all rows (Holm,
     1979), as it was not said beforehand which of them is the question.
     """
     regs = [arm.reg for arm in summary.arms if arm.reg != REFERENCE]
-    asked = [(name, reg) for name in QUESTIONS if name in study.metrics for reg in regs]
+    asked = [(name, reg) for name in questions if name in study.metrics for reg in regs]
     pairs = [pair_of(study, summary, name, reg) for name, reg in asked]
     p = [
         sign_flip(pair.arm - pair.none, np.random.default_rng(SEED))
