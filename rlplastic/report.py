@@ -41,7 +41,7 @@ from rlplastic.metrics.verdict import judge
 from rlplastic.reading import read
 
 TEMPLATES = Path(__file__).parent / "templates"
-FIGURES = ("intervals", "curves", "efficiency", "lives", "profiles", "distributions")
+FIGURES = ("intervals", "curves", "efficiency", "lives", "profiles", "kept", "distributions")
 MANY = 30  # figures that are worth other processes
 Drawn = tuple[str, dict[str, bytes]]  # as `canvas.drawn` returns it
 
@@ -176,6 +176,7 @@ def _drawings(
         "efficiency": lives.efficiency(study, summary, looks),
         "lives": lives.lives(study, summary, looks),
         "profiles": panels.panels(study, summary, looks, panels.phase_panel),
+        "kept": panels.panels(study, summary, looks, panels.kept_panel),
         "distributions": panels.distributions(study, summary, looks),
     }
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from short_cells import cell_of
 from test_metrics import case, flat, steady, suite
 
-from rlplastic import options
+from rlplastic import options, plots
 from rlplastic.life import Watch
-from rlplastic.metrics import against, evaluated, tidy
+from rlplastic.metrics import against, evaluated, panels, tidy
 from rlplastic.metrics.curve import Evaluated
 from rlplastic.metrics.summary import summarise
 from rlplastic.report import write_report
@@ -154,6 +154,12 @@ def test_metrics_of_a_world_that_returns():
     assert evaluated.average_performance(got) == pytest.approx((100 + 70) / 200)
 
 
+def test_what_is_kept_of_a_world_by_the_phases_since_it_was_left():
+    np.testing.assert_allclose(evaluated.kept(evaluated_case(R, [0, 1, 2])), [0, -0.2, -0.3])
+    returns = [[0, 10, 0], [80, 30, 80], [60, 90, 60], [100, 70, 100]]
+    np.testing.assert_allclose(evaluated.kept(evaluated_case(returns, [0, 1, 0])), [0, -0.2, NAN])
+
+
 METRICS = (
     evaluated.forgetting,
     evaluated.isolated_forgetting,
@@ -253,9 +259,15 @@ def test_the_report_compares_forgetting_and_transfer_with_none(tmp_path):
     write_report(tmp_path)
     for name in ("report.html", "report.md"):
         assert "Forgetting and transfer, against none" in (tmp_path / name).read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert 'id="ppo-kept-' in page
+    assert "phases since the world was left" in page
 
 
 def test_a_report_without_evaluations_says_nothing_of_them(tmp_path):
     cells = [(synthetic.cell(reg=reg, seed=0), steady([50, 60, 70])) for reg in ("none", "sam")]
     study = suite(tmp_path, cells)
-    assert not against.evaluations_against_none(study, summarise(study, "ppo")).rows
+    summary = summarise(study, "ppo")
+    assert not against.evaluations_against_none(study, summary).rows
+    looks = plots.styles(["none", "sam"], [])
+    assert not panels.panels(study, summary, looks, panels.kept_panel)

@@ -91,6 +91,25 @@ def average_performance(case: Case) -> float:
     return float((found.returns[-1] - case.random)[places].mean() / case.scale)
 
 
+def kept(case: Case) -> FloatArray:
+    """(R[k+n, k-1] - R[k, k-1]) / C for n = 0, 1, ...: what a world is worth n phases later.
+
+    Mean over the worlds that were left so long ago and not trained on since; NaN where there are
+    none. ``[phases]``
+    """
+    found = _evaluated(case)
+    seen, worlds = found.returns, found.worlds
+    values = []
+    for n in range(len(worlds)):
+        left = [
+            seen[k + n, k - 1] - seen[k, k - 1]
+            for k in range(1, len(worlds) - n + 1)
+            if worlds[k - 1] not in worlds[k : k + n]
+        ]
+        values.append(np.mean(left) if left else np.nan)
+    return np.array(values) / case.scale
+
+
 def _evaluated(case: Case) -> Evaluated:
     """What was measured; NaN throughout where nothing was."""
     if case.evaluated is not None:

@@ -15,6 +15,7 @@ from rlplastic import plots
 from rlplastic.aggregate import performance_profile, share_band
 from rlplastic.canvas import Drawing
 from rlplastic.metrics.curve import Curve
+from rlplastic.metrics.evaluated import kept
 from rlplastic.metrics.recovery import Times, kaplan_meier, recovery_times
 from rlplastic.metrics.study import NEWBORN, REFERENCE, Study
 from rlplastic.metrics.summary import SEED, Summary
@@ -135,6 +136,31 @@ def phase_panel(
         series,
         x_label="phase",
         y_label="return, mean of the phase",
+        marked=True,
+    )
+
+
+def kept_panel(
+    study: Study, summary: Summary, task: str, looks: Looks, name: str
+) -> Drawing | None:
+    """What evaluations say of a world over the phases since it was left."""
+    series = []
+    for reg in looks:
+        rows = [kept(study.case(task, summary.agent, reg, seed)) for seed in summary.planned]
+        values = np.array([row for row in rows if np.isfinite(row[:2]).all()])
+        if values.size:
+            values = values[:, np.isfinite(values).all(axis=0)]
+            x = np.arange(values.shape[1], dtype=np.float64)
+            series.append(_series(reg, looks, x, values))
+    if not series:
+        return None
+    return partial(
+        plots.lines,
+        name,
+        _title(task, looks),
+        series,
+        x_label="phases since the world was left",
+        y_label="change of its return, in C",
         marked=True,
     )
 
