@@ -131,6 +131,11 @@ def evaluated_case(returns, worlds, random=0.0):
 def test_metrics_of_worlds_that_do_not_return():
     got = evaluated_case(R, [0, 1, 2], random=5.0)
     np.testing.assert_allclose(evaluated.forgetting(got), [0.3, 0.2])
+    np.testing.assert_allclose(evaluated.forgetting_from_best(got), [0.3, 0.2])
+    better = [*R[:2], [95.0, 65.0, 40.0], R[3]]  # world 0 best after phase 1, world 1 after phase 2
+    np.testing.assert_allclose(
+        evaluated.forgetting_from_best(evaluated_case(better, [0, 1, 2])), [0.45, -0.05]
+    )
     np.testing.assert_allclose(
         evaluated.isolated_forgetting(got), [0.2, ((60 - 50) + (90 - 70)) / 2 / 100]
     )
@@ -148,6 +153,7 @@ def test_metrics_of_a_world_that_returns():
     got = evaluated_case(returns, [0, 1, 0])
     # world 0 was left by shift 1, and is trained on again; world 1 by shift 2
     np.testing.assert_allclose(evaluated.forgetting(got), [NAN, 0.2])
+    np.testing.assert_allclose(evaluated.forgetting_from_best(got), [NAN, 0.2])
     np.testing.assert_allclose(evaluated.isolated_forgetting(got), [0.2, 0.2])
     np.testing.assert_allclose(evaluated.zero_shot_transfer(got), [0.2, NAN])
     np.testing.assert_allclose(evaluated.performance_maintenance(got), [-0.2, -0.2])
@@ -162,6 +168,7 @@ def test_what_is_kept_of_a_world_by_the_phases_since_it_was_left():
 
 METRICS = (
     evaluated.forgetting,
+    evaluated.forgetting_from_best,
     evaluated.isolated_forgetting,
     evaluated.zero_shot_transfer,
     evaluated.performance_maintenance,

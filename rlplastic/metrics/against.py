@@ -33,6 +33,7 @@ RECOVERY = (
 )
 KEPT = (
     "forgetting",
+    "forgetting_from_best",
     "isolated_forgetting",
     "performance_maintenance",
     "zero_shot_transfer",

@@ -34,13 +34,27 @@ def forgetting(case: Case) -> FloatArray:
     in which the life ends has forgotten nothing and is left out. Where no world returns, minus
     their mean is the backward transfer of supervised continual learning (GEM, 1706.08840).
     """
+    seen = _evaluated(case).returns
+    return _lost(case, np.diagonal(seen[1:]))
+
+
+@metric("forgetting_from_best", better="lower", unit="C")
+def forgetting_from_best(case: Case) -> FloatArray:
+    """(max_j R[j, k-1] - R[T, k-1]) / C with 1 <= j < T: what is gone of a world's best.
+
+    Forgetting of supervised continual learning (Mirzadeh et al., 2006.06958, section 5): as
+    `forgetting`, but from wherever the world went best, so that it is at least 0 but for what the
+    last phase adds.
+    """
+    return _lost(case, _evaluated(case).returns[1:-1].max(axis=0))
+
+
+def _lost(case: Case, before: FloatArray) -> FloatArray:
+    """Before minus at the end, for the world that each shift left and that does not return."""
     found = _evaluated(case)
-    seen, worlds = found.returns, found.worlds
-    lost = [
-        np.nan if worlds[k - 1] in worlds[k:] else seen[k, k - 1] - seen[-1, k - 1]
-        for k in range(1, len(worlds))
-    ]
-    return np.array(lost) / case.scale
+    lost = (before - found.returns[-1])[:-1] / case.scale
+    back = [world in found.worlds[k:] for k, world in enumerate(found.worlds[:-1], start=1)]
+    return np.where(back, np.nan, lost)
 
 
 @metric("isolated_forgetting", better="lower", unit="C")
