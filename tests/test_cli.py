@@ -24,10 +24,10 @@ HEAVY = ("torch", "gymnasium", "stable_baselines3", "ale_py", "tensorboard")
 FLAGS = {
     "": "--version --install-completion --show-completion --help",
     "bench": "--env --env-id --suite --data --data-dir --agent --algo --reg --budget --seeds "
-    "--seed --workers --device --probes --out --set --plugin --dry-run --quiet "
+    "--seed --workers --device --probes --evaluate --out --set --plugin --dry-run --quiet "
     "--cell-timeout --retries --help",
     "run": "--env --env-id --suite --data --data-dir --agent --algo --reg --seed --fresh --budget "
-    "--device --probes --out --set --plugin --json --help",
+    "--device --probes --evaluate --out --set --plugin --json --help",
     "ls": "--plugin --help",
     "status": "--help",
     "report": "--figures --from-csv --output --parquet --shifts --tables --help",

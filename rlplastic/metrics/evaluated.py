@@ -46,7 +46,8 @@ def forgetting_from_best(case: Case) -> FloatArray:
     `forgetting`, but from wherever the world went best, so that it is at least 0 but for what the
     last phase adds.
     """
-    return _lost(case, _evaluated(case).returns[1:-1].max(axis=0))
+    best = _evaluated(case).returns[1:-1].max(axis=0, initial=-np.inf)  # a single phase has none
+    return _lost(case, best)
 
 
 def _lost(case: Case, before: FloatArray) -> FloatArray:
