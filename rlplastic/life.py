@@ -155,7 +155,7 @@ class Watch:
 
     def rollout_start(self) -> None:
         """The one moment, after an update and before acting, at which things may be looked at."""
-        if self.clock == self.stream.schedule.start(self.first) == 0:
+        if self.clock == 0:
             self._evaluate(lived=0)
         if self.stream.phase != self.phase:
             # Order of events at a boundary: close, probe, clear and tell the oracles, probe, save.

@@ -183,6 +183,14 @@ def test_a_life_that_was_not_evaluated_has_none(metric):
     assert np.isnan(got).all()
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_life_that_diverged_has_none(metric):
+    """Not the mean of the phases before it did."""
+    got = evaluated_case(R, [0, 1, 2])
+    assert np.isfinite(metric(got)).all()
+    assert np.isnan(metric(replace(got, broken=True))).all()
+
+
 @given(
     st.lists(st.integers(0, 3), min_size=2, max_size=6).flatmap(
         lambda worlds: st.tuples(

@@ -34,8 +34,8 @@ def forgetting(case: Case) -> FloatArray:
     in which the life ends has forgotten nothing and is left out. Where no world returns, minus
     their mean is the backward transfer of supervised continual learning (GEM, 1706.08840).
     """
-    seen = _evaluated(case).returns
-    return _lost(case, np.diagonal(seen[1:]))
+    left = _since_left(case)
+    return _per_shift(case, [-after[-1] if stays else np.nan for after, stays in left])
 
 
 @metric("forgetting_from_best", better="lower", unit="C")
@@ -46,16 +46,12 @@ def forgetting_from_best(case: Case) -> FloatArray:
     `forgetting`, but from wherever the world went best, so that it is at least 0 but for what the
     last phase adds.
     """
-    best = _evaluated(case).returns[1:-1].max(axis=0, initial=-np.inf)  # a single phase has none
-    return _lost(case, best)
-
-
-def _lost(case: Case, before: FloatArray) -> FloatArray:
-    """Before minus at the end, for the world that each shift left and that does not return."""
-    found = _evaluated(case)
-    lost = (before - found.returns[-1])[:-1] / case.scale
-    back = [world in found.worlds[k:] for k, world in enumerate(found.worlds[:-1], start=1)]
-    return np.where(back, np.nan, lost)
+    seen = _evaluated(case).returns
+    lost = [
+        seen[1:-1, world].max() - seen[-1, world] if stays else np.nan
+        for world, (_, stays) in enumerate(_since_left(case))
+    ]
+    return _per_shift(case, lost)
 
 
 @metric("isolated_forgetting", better="lower", unit="C")
@@ -85,13 +81,8 @@ def performance_maintenance(case: Case) -> FloatArray:
     Performance maintenance of L2Metrics (New et al., 2201.08278): later evaluations minus the one
     at the end of learning, until the world is trained on again. Theirs is on a scale of 1 to 101.
     """
-    found = _evaluated(case)
-    seen, worlds = found.returns, found.worlds
-    kept = []
-    for k in range(1, len(worlds)):
-        later = [j for j in range(k + 1, len(seen)) if worlds[k - 1] not in worlds[k:j]]
-        kept.append(np.mean(seen[later, k - 1] - seen[k, k - 1]) if later else np.nan)
-    return np.array(kept) / case.scale
+    left = _since_left(case)
+    return _per_shift(case, [after[1:].mean() if len(after) > 1 else np.nan for after, _ in left])
 
 
 @metric("average_performance", better="higher", unit="C")
@@ -112,22 +103,38 @@ def kept(case: Case) -> FloatArray:
     Mean over the worlds that were left so long ago and not trained on since; NaN where there are
     none. ``[phases]``
     """
+    left = [after for after, _ in _since_left(case)]
+    ages = range(len(case.life))
+    alive = [[after[n] for after in left if len(after) > n] for n in ages]
+    return np.array([np.mean(values) if values else np.nan for values in alive]) / case.scale
+
+
+def _since_left(case: Case) -> list[tuple[FloatArray, bool]]:
+    """R[k+n, k-1] - R[k, k-1] for n = 0, 1, ... of the world that each shift k left.
+
+    As far as it is not trained on again, and whether it never is.
+    """
     found = _evaluated(case)
     seen, worlds = found.returns, found.worlds
-    values = []
-    for n in range(len(worlds)):
-        left = [
-            seen[k + n, k - 1] - seen[k, k - 1]
-            for k in range(1, len(worlds) - n + 1)
-            if worlds[k - 1] not in worlds[k : k + n]
-        ]
-        values.append(np.mean(left) if left else np.nan)
-    return np.array(values) / case.scale
+    left = []
+    for k in range(1, len(worlds)):
+        later = list(worlds[k:])
+        back = later.index(worlds[k - 1]) if worlds[k - 1] in later else len(later)
+        left.append((seen[k : k + back + 1, k - 1] - seen[k, k - 1], back == len(later)))
+    return left
+
+
+def _per_shift(case: Case, values: Sequence[float]) -> FloatArray:
+    """In units of C."""
+    return np.array(values, dtype=np.float64) / case.scale
 
 
 def _evaluated(case: Case) -> Evaluated:
-    """What was measured; NaN throughout where nothing was."""
-    if case.evaluated is not None:
+    """What was measured; NaN throughout where nothing was, or where the life diverged.
+
+    Means over the phases before it did would be means over the good ones.
+    """
+    if case.evaluated is not None and not case.broken:
         return case.evaluated
     phases = len(case.life)
     return Evaluated(worlds=range(phases), returns=np.full((phases + 1, phases), np.nan))
@@ -142,4 +149,4 @@ def _change(case: Case, chosen: Callable[[Sequence[int], int], set[int]], over: 
         places = [worlds.index(world) for world in sorted(chosen(worlds, k))]
         before = k + over
         changes.append(np.mean((seen[before + 1] - seen[before])[places]) if places else np.nan)
-    return np.array(changes) / case.scale
+    return _per_shift(case, changes)
