@@ -208,19 +208,20 @@ def through(
         further: Whether somebody asks for the gradient of what comes in; else it may be anything.
     """
     found: list[Tensor] = []
-    for place in reversed(range(len(chain))):
+    first = 0 if further else next(i for i, module in enumerate(chain) if module._parameters)
+    for place in reversed(range(first, len(chain))):
         module, x = chain[place], passed[place]
         kind = type(module)
         if kind is nn.Linear:
             found += [g.sum(0), g.t().mm(x)]
-            if place or further:
+            if place > first or further:
                 g = g.mm(module.weight)
         elif kind is nn.ReLU:
             g = _aten.threshold_backward.default(g, x, 0)
         elif kind is nn.Tanh:
             g = _aten.tanh_backward.default(g, x)  # which has become its output
         elif kind is nn.Conv2d:
-            g, *by_weights = _through_convolution(module, g, x, further or place > 0)
+            g, *by_weights = _through_convolution(module, g, x, further or place > first)
             found += reversed(by_weights)
         elif kind is nn.Flatten:
             g = _laid_out(g.reshape(x.shape), x)  # what meets two layouts takes 6 times as long

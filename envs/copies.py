@@ -72,6 +72,18 @@ class Copies(ABC):
     def step(self, actions: Array) -> Transition:
         """One step of all copies."""
 
+    def ahead(self, most: int) -> Array | None:
+        """What the coming steps lead to, where no action can change it: ``[steps, copies, ...]``.
+
+        At most so many steps, none of which ends an episode; None: it is not known. Each of them
+        may then be taken by `pay`.
+        """
+        return None
+
+    def pay(self, actions: Array) -> Array:
+        """Take a step that `ahead` has told of; its reward, as in `step`."""
+        raise NotImplementedError(f"{type(self).__name__} does not know what comes")
+
     def share(self, first: int, total: int) -> None:  # noqa: B027
         """These are the copies from number `first` on of `total` that are stepped together."""
 

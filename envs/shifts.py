@@ -63,6 +63,8 @@ class Shift:
             ``action`` or ``dynamics``.
         mixes: True if (1 - m) x what one world gives + m x what another gives is a world between
             them, as the schedule ``gradual`` asks for. Not for shifts that remember.
+        still: True if `observation` depends on frames and world alone, and neither draws nor
+            remembers: the frames of many steps may then be given at once.
         moves_chance: False if uniformly random play earns the same in every world: the random
             reference then plays world 0 alone. Shifts of observations and targets are known to.
         base: The copies it acts on, once `bind` has been called.
@@ -72,6 +74,7 @@ class Shift:
     counted: ClassVar[str] = ""
     on: ClassVar[str]
     mixes: ClassVar[bool] = False
+    still: ClassVar[bool] = False
     moves_chance: ClassVar[bool] = True
     name: ClassVar[str]
 

@@ -52,6 +52,7 @@ class Pixels(Shift):
     """
 
     on: ClassVar[str] = "observation"
+    still: ClassVar[bool] = True
 
     share: Annotated[float, Gt(0), Le(1)] = 1.0
 
@@ -89,6 +90,7 @@ class Channels(Shift):
     """
 
     on: ClassVar[str] = "observation"
+    still: ClassVar[bool] = True
 
     share: Annotated[float, Gt(0), Le(1)] = 1.0
 
@@ -116,6 +118,7 @@ class Rotations(Shift):
     """Turn each frame. Four worlds: as it is, and one, two, three quarters to the left."""
 
     on: ClassVar[str] = "observation"
+    still: ClassVar[bool] = True
     worlds: ClassVar[int | None] = 4
 
     def check(self) -> None:
@@ -149,6 +152,7 @@ class Brightness(Shift):
     """
 
     on: ClassVar[str] = "observation"
+    still: ClassVar[bool] = True
     mixes: ClassVar[bool] = True
 
     brightness: Annotated[float, Ge(0), Le(0.5)] = 0.25
@@ -195,6 +199,7 @@ class Occlusion(Shift):
     """
 
     on: ClassVar[str] = "observation"
+    still: ClassVar[bool] = True
 
     share: Annotated[float, Gt(0), Lt(1)] = 0.3
 
@@ -245,6 +250,7 @@ class Blur(Shift):
     """
 
     on: ClassVar[str] = "observation"
+    still: ClassVar[bool] = True
     worlds: ClassVar[int | None] = 2
     mixes: ClassVar[bool] = True
 

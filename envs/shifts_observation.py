@@ -37,6 +37,7 @@ class Offset(Shift):
     """
 
     on: ClassVar[str] = "observation"
+    still: ClassVar[bool] = True
     mixes: ClassVar[bool] = True
 
     sigma: Annotated[float, Gt(0)] = 2.0
@@ -80,6 +81,7 @@ class Permutation(Shift):
     """
 
     on: ClassVar[str] = "observation"
+    still: ClassVar[bool] = True
 
     share: Annotated[float, Gt(0), Le(1)] = 1.0
 
@@ -122,6 +124,7 @@ class Scale(Shift):
     """
 
     on: ClassVar[str] = "observation"
+    still: ClassVar[bool] = True
     mixes: ClassVar[bool] = True
 
     sigma: Annotated[float, Gt(0)] = 0.7
@@ -158,6 +161,7 @@ class Tiles(Shift):
     """
 
     on: ClassVar[str] = "observation"
+    still: ClassVar[bool] = True
 
     tiles: Annotated[int, Ge(2)] = 4
 
@@ -205,6 +209,7 @@ class Inversion(Shift):
     """Turn bright into dark: x becomes low + high - x. Two worlds."""
 
     on: ClassVar[str] = "observation"
+    still: ClassVar[bool] = True
     worlds: ClassVar[int | None] = 2
 
     def check(self) -> None:
@@ -227,6 +232,7 @@ class Flips(Shift):
     """Mirror each frame. Four worlds: as it is, left-right, upside down, both."""
 
     on: ClassVar[str] = "observation"
+    still: ClassVar[bool] = True
     worlds: ClassVar[int | None] = 4
 
     def check(self) -> None:

@@ -21,6 +21,7 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
+from rlplastic.envs.ahead import Ahead
 from rlplastic.envs.chain import Chain
 from rlplastic.envs.copies import Array, Copies, Transition
 from rlplastic.envs.episodes import Accounts, Episode
@@ -119,6 +120,7 @@ class Stream(VecEnv):
             self.notice = Notice(space, worlds if notify is True else notify)
             space = self.notice.space
         super().__init__(base.num_copies, space, base.action_space)
+        self._ahead = Ahead(base, self._chain, plain=not (ramps or notify or base.stack > 1))
         self._accounts = Accounts(base.num_copies)
         self._everyone = np.arange(base.num_copies)
         self.begin(0)
@@ -172,6 +174,7 @@ class Stream(VecEnv):
         if seeds is None and self.clock == self.schedule.start(self._phase):
             seeds = self._derived_seeds(self._phase)
         frames = self._restart(seeds)
+        self._ahead.forget()
         self._worlds = np.full(self.num_envs, self.schedule.world(self._phase))
         self._open_episodes(np.ones(self.num_envs, dtype=bool))
         self.reset_infos = [{} for _ in range(self.num_envs)]
@@ -183,6 +186,8 @@ class Stream(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """One step of all copies; see the module's head for the order of things."""
+        if self._ahead.knows and self._ahead.look(self._quiet_steps, self._worlds):
+            return self._quiet_step()
         worlds, through = self._worlds, self._chain.through
         self._chain.tick()
         step = self.base.step(through("action", self._actions, worlds))
@@ -206,10 +211,7 @@ class Stream(VecEnv):
                 infos[copy] = self._close(
                     int(copy), finals[copy], step.terminated[copy], not ended[copy]
                 )
-        learned = np.sign(paid) if self.clip_reward else paid
-        if self.reward_scale != 1.0:
-            learned = learned / self.reward_scale
-        learned = through("target", learned, worlds, last=leave)
+        learned = through("target", self._learned(paid), worlds, last=leave)
 
         if due:
             self._enter(self._phase + 1)
@@ -265,6 +267,27 @@ class Stream(VecEnv):
         return [False] * len(list(self._get_indices(indices)))
 
     # Inside a step
+
+    @property
+    def _quiet_steps(self) -> int:
+        """The steps before the one with which the phase ends."""
+        return (self._next - self.clock - 1) // self.ticks
+
+    def _quiet_step(self) -> VecEnvStepReturn:
+        """A step in which nothing begins or ends, and whose frames are known."""
+        self._chain.tick()
+        reward, shown = self._ahead.step(self._actions)
+        self._refuse_in("reward", reward)
+        self.clock += self.ticks
+        self._accounts.add(reward, reward)
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        done = np.zeros(self.num_envs, dtype=bool)
+        return shown, self._learned(reward).astype(np.float32), done, infos
+
+    def _learned(self, paid: Array) -> Array:
+        """What the learner is paid, before any shift of it."""
+        learned = np.sign(paid) if self.clip_reward else paid
+        return learned if self.reward_scale == 1.0 else learned / self.reward_scale
 
     def _refuse_infinite(self, step: Transition) -> None:
         """Raise `Diverged` at a NaN or infinity: a policy may drive an environment there."""

@@ -18,6 +18,7 @@ learning is, reads `Supervised.answers`; any other only sees its scores.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
@@ -33,6 +34,7 @@ from rlplastic.errors import UsageError
 from rlplastic.registry import environment
 
 LIMIT = 25  # steps of an episode: 25 episodes of a copy in the 625 minibatches of 10,000 examples
+AHEAD = 24  # minibatches that are shown ahead at most: all of an episode but its last
 
 
 class Supervised(Copies):
@@ -55,6 +57,7 @@ class Supervised(Copies):
         self.changes: dict[int, Callable[[Array], Array]] = {}
         self.limit = LIMIT
         self._steps = 0
+        self._coming: deque[tuple[Array, Array]] = deque()  # shown already, to who looked ahead
         self._rng = np.random.default_rng(0)
         self._none, self._all = np.zeros(num_copies, dtype=bool), np.ones(num_copies, dtype=bool)
 
@@ -74,13 +77,27 @@ class Supervised(Copies):
     def _score(self, actions: Array) -> Array:
         """The score of each copy's answer: float64, so that an episode's sum is its return."""
 
+    def _show_many(self, count: int) -> tuple[Array, Array]:
+        """The next so many minibatches: ``[count, copies, ...]``, and their answers."""
+        shown = [(self._show(), self.answers) for _ in range(count)]
+        frames, answers = zip(*shown, strict=True)
+        return np.stack(frames), np.stack(answers)
+
+    def _next(self) -> Array:
+        """The next examples, whether somebody has looked ahead or not; sets `answers`."""
+        if not self._coming:
+            return self._show()
+        frames, self.answers = self._coming.popleft()
+        return frames
+
     def reset(self, seeds: Sequence[int] | None = None) -> Array:
         """See `Copies.reset`; the seed, one for all copies, fixes the order of the examples."""
         if seeds is not None:
             self._rng = np.random.default_rng(seeds[0])
+            self._coming.clear()
             self._begin()
         self._steps = 0
-        return self._show()
+        return self._next()
 
     def step(self, actions: Array) -> Transition:
         """See `Copies.step`; an example follows an example, wherever episodes end."""
@@ -89,10 +106,28 @@ class Supervised(Copies):
         ended = self._none
         if self._steps == self.limit:
             self._steps, ended = 0, self._all
-        shown = self._show()
+        shown = self._next()
         return Transition(
             observation=shown, reward=reward, terminated=self._none, truncated=ended, final=shown
         )
+
+    def ahead(self, most: int) -> Array | None:
+        """See `Copies.ahead`: an example follows an example, whatever is answered."""
+        count = min(most, self.limit - 1 - self._steps, AHEAD)
+        if count < 1 or self._coming:
+            return None
+        now = self.answers
+        frames, answers = self._show_many(count)
+        self.answers = now
+        self._coming.extend(zip(frames, answers, strict=True))
+        return frames
+
+    def pay(self, actions: Array) -> Array:
+        """See `Copies.pay`."""
+        reward = self._score(actions)
+        self._steps += 1
+        self._next()
+        return reward
 
     def configure(self, change: Callable[[Any], Any]) -> None:
         """See `Copies.configure`: these copies are one object, which the change is made to."""
@@ -142,19 +177,28 @@ class Examples(Supervised):
         self._order = np.empty(0, dtype=np.int64)
         self._place = 0
 
-    def _show(self) -> Array:
+    def _rows(self) -> Array:
+        """Which examples come next."""
         begin = self._place + self.first
         self._place += self.total
         while len(self._order) < self._place:  # the pass has ended within the minibatch
             kept = self._order[self._place - self.total :]
             self._order = np.concatenate([kept, self._rng.permutation(len(self._labels))])
             begin, self._place = self.first, self.total
-        rows = self._order[begin : begin + self.num_copies]
+        return self._order[begin : begin + self.num_copies]
+
+    def _show(self) -> Array:
+        rows = self._rows()
         self.answers = self._labels[rows]
         return self._images[rows]
 
+    def _show_many(self, count: int) -> tuple[Array, Array]:
+        rows = np.stack([self._rows() for _ in range(count)])
+        return self._images[rows], self._labels[rows]
+
     def _score(self, actions: Array) -> Array:
-        return np.where(actions == self.answers, 100.0 / self.limit, 0.0)
+        scores: Array = (actions == self.answers) * (100.0 / self.limit)
+        return scores
 
 
 @environment("Images")

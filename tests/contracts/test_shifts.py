@@ -164,6 +164,27 @@ def test_every_shift_is_tested_here():
 
 
 @pytest.mark.parametrize(("shifts", "base"), CASES)
+def test_a_still_shift_sees_frames_and_their_world_alone(shifts, base):
+    """So the frames of many steps may be given at once; `rlplastic.envs.ahead` does."""
+    streams = [stream_of(shifts, base, (1,), copies=2) for _ in "ab"]
+    space, never = streams[0].base.observation_space, np.zeros(2, dtype=bool)
+    frames = np.stack([space.sample() for _ in range(6)])
+    for by_step, at_once in zip(*(stream.shifts for stream in streams), strict=True):
+        if not by_step.still:
+            continue
+        shown = []
+        for step in range(3):
+            by_step.tell(Moment(np.arange(2), step, "first" if step == 1 else "observation", never))
+            shown.append(
+                by_step.observation(frames[2 * step : 2 * step + 2], np.ones(2, dtype=int))
+            )
+            by_step.forget(np.arange(2))
+        at_once.tell(Moment(np.tile([0, 1], 3), 7, "observation", np.zeros(6, dtype=bool)))
+        found = at_once.observation(frames, np.ones(6, dtype=int))
+        np.testing.assert_array_equal(found, np.concatenate(shown))
+
+
+@pytest.mark.parametrize(("shifts", "base"), CASES)
 def test_copies_do_not_depend_on_each_other(shifts, base):
     """A shift that mixes copies, or keeps them by row, shows when they are called alone."""
     streams = [stream_of(shifts, base, (1,), copies=3) for _ in "ab"]
