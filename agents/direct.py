@@ -9,7 +9,7 @@ calls those of the backward pass. To the rest of the program it is a loss like a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,12 +22,44 @@ from stable_baselines3.dqn.policies import QNetwork
 from torch import Tensor, nn
 
 from rlplastic.agents.features import SmallCNN
+from rlplastic.interventions import Part
+from rlplastic.interventions.ascent import Stacked
 
 KNOWN = (nn.Linear, nn.Conv2d, nn.ReLU, nn.Tanh, nn.Flatten)
+ALIGNMENT = 64  # bytes, of torch's tensors
 Slopes = dict[nn.Parameter, Tensor]
 _aten: Any = torch.ops.aten  # with `.default`: to look for the overload takes as long as a kernel
 _sees: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 _MEAN, _NO_CLASS = 1, -100  # torch's own: the reduction, and the class that is left out
+
+
+class StackedLinear(nn.Module):
+    """Linear layers of several seeds: ``[seeds, batch, inputs]`` to ``[seeds, batch, outputs]``.
+
+    Args:
+        layers: One of each seed, of one shape.
+    """
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        super().__init__()
+        self.weight = _side_by_side([layer.weight for layer in layers])
+        self.bias = _side_by_side([layer.bias for layer in layers])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A linear layer's bytes for each seed, as far as the kernels' go."""
+        bias, weight = self.bias.unsqueeze(1), self.weight.transpose(1, 2)
+        return torch.baddbmm(bias, x, weight)
+
+
+def _side_by_side(parameters: Sequence[Tensor]) -> Stacked:
+    """Copies in one tensor, each where a tensor of its own could begin: kernels heed that."""
+    first = parameters[0].detach()
+    place = ALIGNMENT // first.element_size()
+    room = first.new_empty(len(parameters), -(-first.numel() // place) * place)
+    stacked = room[:, : first.numel()].view(len(parameters), *first.shape)
+    for mine, parameter in zip(stacked, parameters, strict=True):
+        mine.copy_(parameter.detach())
+    return Stacked(stacked)
 
 
 def chain_of(network: Any) -> list[nn.Module] | None:
@@ -113,6 +145,8 @@ def outputs(chain: Sequence[nn.Module], inputs: Tensor) -> list[Tensor]:
         kind = type(module)
         if kind is nn.Linear:
             x = F.linear(x, module.weight, module.bias)  # type: ignore[arg-type]
+        elif kind is StackedLinear:
+            x = module(x)
         elif kind is nn.ReLU:
             x = torch.relu_(x)  # of weights that nobody else has seen
         elif kind is nn.Tanh:
@@ -156,7 +190,9 @@ def by_weight(chain: Sequence[nn.Module], found: Sequence[Tensor]) -> Slopes:
 
 
 def _laid_out(values: Tensor, like: Tensor) -> Tensor:
-    """Values in the memory layout of another tensor of their shape."""
+    """Values in the memory layout of another tensor of their shape, unless seeds lie apart."""
+    if isinstance(like, Stacked):
+        return values
     return values if values.stride() == like.stride() else torch.empty_like(like).copy_(values)
 
 
@@ -216,6 +252,10 @@ def through(
             found += [g.sum(0), g.t().mm(x)]
             if place > first or further:
                 g = g.mm(module.weight)
+        elif kind is StackedLinear:
+            found += [g.sum(1), torch.bmm(g.transpose(1, 2), x)]
+            if place > first or further:
+                g = torch.bmm(g, module.weight)
         elif kind is nn.ReLU:
             g = _aten.threshold_backward.default(g, x, 0)
         elif kind is nn.Tanh:
@@ -230,15 +270,42 @@ def through(
     return found[::-1], g
 
 
+def by_hand(
+    chain: Sequence[Any], inputs: Tensor, answers: Tensor
+) -> tuple[Callable[..., tuple[dict[str, Tensor], list[Slopes]]], Tensor]:
+    """A critic's `rlplastic.interventions.Losses.slopes`, and the outputs at the weights as are.
+
+    Args:
+        chain: The modules, whose weights are all learnt.
+        inputs: What goes into the first.
+        answers: As in `mean_loss`.
+    """
+    with torch.no_grad():
+        passes = [outputs(chain, inputs)]
+    first = passes[0][-1]
+
+    def terms_and_slopes(*parts: Part) -> tuple[dict[str, Tensor], list[Slopes]]:
+        with torch.no_grad():
+            passed = passes.pop() if passes else outputs(chain, inputs)
+            loss, slope = mean_loss(passed[-1], answers)
+            found = by_weight(chain, slopes(chain, passed, slope))
+            return {"critic": loss}, [{} if part == "others" else found for part in parts]
+
+    return terms_and_slopes, first
+
+
 def mean_loss(found: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
     """The mean loss of outputs, and its gradient by them; call it without gradients.
 
     Cross-entropy where there are classes to choose from, squared error where there are numbers.
 
     Args:
-        found: ``[batch, outputs]``.
-        answers: int64 ``[batch]``, or float32 ``[batch, outputs]``.
+        found: ``[batch, outputs]``; of several seeds ``[seeds, batch, classes]``, with a loss each,
+            whose last bits are not those of one seed alone.
+        answers: int64 ``[batch]``, or float32 ``[batch, outputs]``; int64 ``[seeds, batch]``.
     """
+    if found.ndim == 3:
+        return _mean_losses(found, answers)
     one = torch.ones((), dtype=found.dtype, device=found.device)
     if found.ndim == answers.ndim:
         loss: Tensor = _aten.mse_loss.default(found, answers, _MEAN)
@@ -247,6 +314,16 @@ def mean_loss(found: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
     loss, count = _aten.nll_loss_forward.default(logs, answers, None, _MEAN, _NO_CLASS)
     by_logs = _aten.nll_loss_backward.default(one, logs, answers, None, _MEAN, _NO_CLASS, count)
     return loss, _aten._log_softmax_backward_data.default(by_logs, logs, 1, found.dtype)
+
+
+def _mean_losses(found: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
+    """The kernels of `mean_loss` that work row by row, on the rows of all seeds."""
+    chosen = answers.reshape(-1, 1)
+    logs = torch.log_softmax(found.flatten(0, 1), 1)
+    losses = logs.gather(1, chosen).view(answers.shape).mean(1).neg_()
+    by_logs = torch.zeros_like(logs).scatter_(1, chosen, -1 / answers.shape[1])
+    slope = torch._log_softmax_backward_data(by_logs, logs, 1, logs.dtype)
+    return losses, slope.view(found.shape)
 
 
 def _through_convolution(

@@ -142,6 +142,14 @@ def clip(gradients: list[Tensor], limit: float) -> float:
     return norm
 
 
+def refuse_infinite(norm: float, loss: float, number: int) -> None:
+    """Raise `Diverged` unless the gradient's norm and the loss of an update are finite."""
+    if not math.isfinite(norm):
+        raise Diverged(f"gradient norm {norm} at update {number}")
+    if not math.isfinite(loss):
+        raise Diverged(f"loss {loss} at update {number}")
+
+
 def update(agent: Learner, losses: Minibatch) -> dict[str, Tensor]:
     """Turn loss terms into one step of the optimizer; returns the terms for the log.
 
@@ -156,10 +164,7 @@ def update(agent: Learner, losses: Minibatch) -> dict[str, Tensor]:
     terms = agent.interventions.gradient(agent, losses)
     loss = float(total(terms).detach())  # infinite targets have finite Huber gradients
     norm = clip([p.grad for p in trained if p.grad is not None], agent.max_grad_norm)
-    if not math.isfinite(norm):
-        raise Diverged(f"gradient norm {norm} at update {agent.num_updates + 1}")
-    if not math.isfinite(loss):
-        raise Diverged(f"loss {loss} at update {agent.num_updates + 1}")
+    refuse_infinite(norm, loss, agent.num_updates + 1)
     optimizer.step()
     agent.num_updates += 1
     agent.interventions.after_update(agent)

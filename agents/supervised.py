@@ -11,6 +11,7 @@ forward and one backward pass.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, Self
 
 import torch
@@ -20,8 +21,9 @@ from stable_baselines3.common.utils import obs_as_tensor, update_learning_rate
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor, nn
 
-from rlplastic.agents.direct import Slopes, by_weight, mean_loss, outputs, slopes
-from rlplastic.agents.learner import Direct, Minibatch, Scopes, has_dropout, update
+from rlplastic.agents.direct import by_hand
+from rlplastic.agents.learner import Direct, Minibatch, Scopes, has_dropout
+from rlplastic.agents.learner import update as one_update
 from rlplastic.agents.losses import loss_of
 from rlplastic.agents.networks import (
     Layer,
@@ -37,7 +39,7 @@ from rlplastic.agents.predictor import Predictor, answers_of
 from rlplastic.agents.resume import restore, snapshot
 from rlplastic.envs.supervised import Supervised
 from rlplastic.errors import UsageError
-from rlplastic.interventions import Interventions, Part
+from rlplastic.interventions import Interventions
 
 NO_CLIPPING = 1e6  # a gradient below this norm keeps its bytes
 
@@ -59,6 +61,17 @@ class Batch(NamedTuple):
         return self.answers
 
 
+class Turn(NamedTuple):
+    """What a learner has to do next: its ``answer`` or its ``update``."""
+
+    learner: SupervisedLearner
+    what: Literal["answer", "update"]
+
+    def take(self) -> None:
+        """Do it, alone."""
+        getattr(self.learner, self.what)()
+
+
 class SupervisedLearner(BaseAlgorithm):
     """Cross-entropy (classes) or mean squared error (numbers), one update for each minibatch.
 
@@ -76,6 +89,7 @@ class SupervisedLearner(BaseAlgorithm):
     """
 
     policy: Predictor
+    given: Any  # its answers to what is shown now
     batch_type = Batch
     gamma = 0.0  # nothing that comes later matters
 
@@ -105,7 +119,7 @@ class SupervisedLearner(BaseAlgorithm):
         self._scopes = Scopes()
         self.last_batch: Batch | None = None
         self.last_terms: dict[str, Tensor] = {}
-        self._last_loss: Tensor | None = None
+        self._last_loss: Callable[[], float] | None = None
         super().__init__(
             Predictor,
             env,
@@ -137,42 +151,65 @@ class SupervisedLearner(BaseAlgorithm):
         self, total_timesteps: int, callback: Any = None, log_interval: int | None = None
     ) -> Self:
         """Answer and learn from so many examples, a minibatch at a time."""
+        for turn in self.turns(total_timesteps, callback):
+            turn.take()
+        return self
+
+    def turns(self, total_timesteps: int, callback: Any = None) -> Iterator[Turn]:
+        """The same, but whoever iterates takes the turns: alone, or with those of other learners.
+
+        Two for each minibatch: to answer, and to learn from it.
+        """
         total, callback = self._setup_learn(total_timesteps, callback)
         callback.on_training_start(locals(), globals())
         while self.num_timesteps < total:
             callback.on_rollout_start()
-            batch, losses, answers = self._answer()
+            yield Turn(self, "answer")
             assert self.env is not None
-            self._last_obs, _, dones, infos = self.env.step(answers)  # type: ignore[assignment]
+            self._last_obs, _, dones, infos = self.env.step(self.given)  # type: ignore[assignment]
             self.num_timesteps += self.n_envs
             if not callback.on_step():
                 break
-            if dones.any():
+            if True in dones.tolist():
                 self._update_info_buffer(infos, dones)
-            self.last_batch = batch
-            self._last_loss = update(self, losses)["critic"].detach()
+            yield Turn(self, "update")
         callback.on_training_end()
-        return self
 
-    def _answer(self) -> tuple[Batch, Minibatch, Any]:
-        """What is shown now with its right answers, its losses, and the network's answers."""
-        batch = self._shown()
-        plain = self.loss == "mean" and self.interventions.plain_loss
-        chain = self.policy.chain() if plain else None
+    def answer(self) -> None:
+        """Answer what is shown now: the answers are put into `given`."""
+        self._batch = batch = self.shown()
+        chain = self.chain()
         if chain is not None:
-            losses, first = self._direct(batch, chain)
-            return batch, losses, answers_of(first, self.action_space).cpu().numpy()
-        losses, found = self._losses(batch)
-        if has_dropout(self.policy):  # answers are given without masks
-            self.policy.set_training_mode(False)
-            with torch.no_grad():
-                found.append(self.policy(batch.observations))
-            self.policy.set_training_mode(True)
+            found, first = by_hand(chain, self.policy.inputs(batch.observations), batch.answers)
+            self._minibatch = self._losses(batch, found)[0]
         else:
-            losses.peek()
-        return batch, losses, answers_of(found[0], self.action_space).cpu().numpy()
+            self._minibatch, firsts = self._losses(batch)
+            if has_dropout(self.policy):  # answers are given without masks
+                self.policy.set_training_mode(False)
+                with torch.no_grad():
+                    firsts.append(self.policy(batch.observations))
+                self.policy.set_training_mode(True)
+            else:
+                self._minibatch.peek()
+            first = firsts[0]
+        self.given = answers_of(first, self.action_space).cpu().numpy()
 
-    def _shown(self) -> Batch:
+    def update(self) -> None:
+        """Learn from the minibatch that has been answered."""
+        self.last_batch = self._batch
+        self._last_loss = one_update(self, self._minibatch)["critic"].detach().item
+
+    def has_learnt(self, batch: Batch, loss: Callable[[], float]) -> None:
+        """An update from this minibatch has been made elsewhere."""
+        self.num_updates += 1
+        self.last_batch, self._last_loss = batch, loss
+
+    def chain(self) -> list[nn.Module] | None:
+        """The network's modules, if the gradient of its loss needs no graph."""
+        plain = self.loss == "mean" and self.interventions.plain_loss
+        return self.policy.chain() if plain else None
+
+    def shown(self) -> Batch:
         """What is shown now, with its right answers."""
         return Batch(
             obs_as_tensor(self._last_obs, self.device),  # type: ignore[arg-type]
@@ -196,25 +233,10 @@ class SupervisedLearner(BaseAlgorithm):
 
         return Minibatch(self.policy, terms, direct), first
 
-    def _direct(self, batch: Batch, chain: list[nn.Module]) -> tuple[Minibatch, Tensor]:
-        """The losses, whose gradient needs no graph, and the outputs at the weights as they are."""
-        with torch.no_grad():
-            inputs = self.policy.inputs(batch.observations)
-            passes = [outputs(chain, inputs)]
-
-        def terms_and_slopes(*parts: Part) -> tuple[dict[str, Tensor], list[Slopes]]:
-            with torch.no_grad():
-                passed = passes.pop() if passes else outputs(chain, inputs)
-                loss, slope = mean_loss(passed[-1], batch.answers)
-                found = by_weight(chain, slopes(chain, passed, slope))
-                return {"critic": loss}, [{} if part == "others" else found for part in parts]
-
-        return self._losses(batch, terms_and_slopes)[0], passes[0][-1]
-
     def dump_logs(self) -> None:
         """Write what has been recorded for the log."""
         if self._last_loss is not None:
-            self.logger.record("train/loss", self._last_loss.item())
+            self.logger.record("train/loss", self._last_loss())
         self.logger.record("train/n_updates", self.num_updates, exclude="tensorboard")
         self.logger.dump(step=self.num_timesteps)
 
@@ -247,7 +269,7 @@ class SupervisedLearner(BaseAlgorithm):
 
     def reference(self, size: int, generator: torch.Generator) -> Tensor:
         """Inputs of the minibatch that is shown now; draws from `generator` alone."""
-        shown = self._shown().observations
+        shown = self.shown().observations
         return shown[torch.randint(len(shown), (size,), generator=generator).to(shown.device)]
 
     def snapshot(self) -> dict[str, Any]:
@@ -265,4 +287,4 @@ class SupervisedLearner(BaseAlgorithm):
         """
         self.interventions.at_shift(self, phase)
         update_learning_rate(self.policy.optimizer, self.lr_schedule(1))
-        self.last_batch = self._shown()
+        self.last_batch = self.shown()

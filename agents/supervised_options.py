@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from rlplastic.agents.networks import ACTIVATIONS, Activation
 from rlplastic.agents.supervised import NO_CLIPPING, SupervisedLearner
+from rlplastic.agents.team import Team
 from rlplastic.errors import UsageError
 from rlplastic.interventions import Interventions
 from rlplastic.registry import agent
@@ -57,6 +58,15 @@ class SupervisedConfig:
         """Examples between two updates: phases are whole multiples of it."""
         return self.num_envs
 
+    @property
+    def stacks(self) -> bool:
+        """Whether agents of several seeds are faster together, the arm's interventions allowing."""
+        return False
+
+    def team(self) -> Team:
+        """What takes the turns of several agents, and of one."""
+        return Team()
+
     def network(self) -> dict[str, Any]:
         """The arguments of `Predictor`."""
         settings: dict[str, Any] = {"fused": self.fused}
@@ -91,6 +101,11 @@ class SupervisedConfig:
 @dataclass(frozen=True, kw_only=True)
 class MLPConfig(SupervisedConfig):
     """A fully connected network that learns from right answers, one pass over a stream."""
+
+    @property
+    def stacks(self) -> bool:
+        """Plain gradient descent on linear layers: see `rlplastic.agents.team`."""
+        return self.optimizer == "sgd" and not (self.momentum or self.dropout) and self.fused
 
 
 @agent("cnn")

@@ -9,22 +9,15 @@ two hidden layers of 100, minibatches of 16, one thread. In turn, within each re
 
 ==================  ===========================================================================
 torch, torch-adam   forward, loss, backward and ``optimizer.step()`` (fused), and nothing else
-stacked-1, -10      SGD by hand, without autograd, on the stacked weights of as many seeds
 none, sam, gnp      the agent ``mlp`` on its stream, which scores every answer, with ``sgd``
 adam, adam+l2init   the same with ``adam``
+none-10, ...        ten seeds of the agent in one process, as a bench runs them
 ==================  ===========================================================================
 
 Printed are medians over the repeats: updates per second of wall-clock and of processor time (of
-stacked ones, those of all seeds), and the ratios of the latter within each repeat (the ones to go
+ten seeds, those of all of them), and the ratios of the latter within each repeat (the ones to go
 by on a shared machine): to the plain loop with the same optimizer, of the time of an update to that
-of one with ``none``, and of ten stacked seeds to one.
-
-Why seeds are not batched: by the same bare kernels ten stacked seeds make 1.2 to 2 times the
-updates of one. The other calls of an agent would be shared as well, streams, scores, records and
-probes would not, so that two to three times the updates is our guess of what there is to gain. The
-price is a second way to train, in which interventions, that act on one network's modules, would
-nearly all have to be refused. A loop for each seed works with every one, and a bench runs one on
-each core.
+of one with ``none``, and of ten seeds together to one.
 """
 
 from __future__ import annotations
@@ -42,6 +35,7 @@ from stable_baselines3.common.logger import Logger
 from torch import nn
 
 from rlplastic import options, registry
+from rlplastic.agents.team import Team
 from rlplastic.benchmarks.pages import spread
 from rlplastic.envs import datasets
 from rlplastic.envs.schedules import Periodic
@@ -60,7 +54,8 @@ ARMS = {
     "adam": ("adam", "none"),
     "adam+l2init": ("adam", "l2init"),
 }
-STACKS = {"stacked-1": 1, "stacked-10": 10}
+SEEDS = 10
+TEAMS = {f"{kind}-{SEEDS}": kind for kind in ("none", "sam", "gnp")}
 PLAIN = {"sgd": ("torch", "none"), "adam": ("torch-adam", "adam")}
 Timed = tuple[float, float]  # seconds for one update: wall-clock, processor
 
@@ -100,58 +95,47 @@ def loop(data: datasets.Dataset, kind: str, updates: int) -> Timed:
     return _since(began, updates)
 
 
-def stacked(data: datasets.Dataset, seeds: int, updates: int) -> Timed:
-    """So many networks at once; the time of an update is that of one seed."""
-    torch.manual_seed(0)
-    classes = int(data.labels.max()) + 1
-    sizes = [(data.images[0].size, 100), (100, 100), (100, classes)]
-    weights = [torch.randn(seeds, *size) / size[0] ** 0.5 for size in sizes]
-    biases = [torch.zeros(seeds, 1, outputs) for _, outputs in sizes]
-    inputs = (torch.as_tensor(data.images).flatten(1).float() / 255).repeat(seeds, 1, 1)
-    answers = torch.as_tensor(data.labels).repeat(seeds, 1)
-    rate, ones = RATES["sgd"], torch.ones(seeds, BATCH, 1)
-    began: Timed = (0.0, 0.0)
-    rounds = updates // seeds
-    for number in range(WARM + rounds):
-        if number == WARM:
-            began = time.perf_counter(), time.process_time()
-        place = number * BATCH % (answers.shape[1] - BATCH + 1)
-        passed = [inputs[:, place : place + BATCH]]
-        for weight, bias in zip(weights, biases, strict=True):
-            passed.append(torch.baddbmm(bias, passed[-1], weight))
-            if weight is not weights[-1]:
-                passed[-1].relu_()
-        chosen = answers[:, place : place + BATCH].unsqueeze(2)
-        slope = passed.pop().softmax(2).scatter_add_(2, chosen, -ones).div_(BATCH)
-        for weight, bias in zip(reversed(weights), reversed(biases), strict=True):
-            known = passed.pop()
-            below = torch.bmm(slope, weight.transpose(1, 2)).mul_(known > 0) if passed else slope
-            weight.baddbmm_(known.transpose(1, 2), slope, alpha=-rate)
-            bias.sub_(slope.sum(1, keepdim=True), alpha=rate)
-            slope = below
-    return _since(began, rounds * seeds)
-
-
 def arm(data: datasets.Dataset, kind: str, updates: int, tasks: int) -> Timed:
     """The agent on its stream."""
+    agent = learner(data, kind, tasks, seed=0)
+    agent.learn(WARM * BATCH)
+    began = time.perf_counter(), time.process_time()
+    agent.learn(updates * BATCH)
+    return _since(began, updates)
+
+
+def team(data: datasets.Dataset, kind: str, updates: int, tasks: int) -> Timed:
+    """Ten of them, in turn; the time of an update is that of one seed."""
+    agents = [learner(data, TEAMS[kind], tasks, seed) for seed in range(SEEDS)]
+    members, rounds = Team(), updates // SEEDS
+    turns = [agent.turns((WARM + rounds) * BATCH) for agent in agents]
+    began: Timed = (0.0, 0.0)
+    for number in range(2 * (WARM + rounds)):  # to answer, to update
+        if number == 2 * WARM:
+            began = time.perf_counter(), time.process_time()
+        members.take([next(turn) for turn in turns])
+    return _since(began, rounds * SEEDS)
+
+
+def learner(data: datasets.Dataset, kind: str, tasks: int, seed: int) -> Any:
+    """The agent of one seed."""
     optimizer, reg = ARMS[kind]
     stream = Stream(
         Examples(data, BATCH, (), 0),
         [options.build("shift", {"name": "pixels"}, "benchmark")],
         Periodic(period=len(data.labels) // BATCH * BATCH, phases=tasks),
+        seed=seed,
     )
     members = [options.build("intervention", s, "benchmark") for s in options.parse_reg(reg)]
     config = registry.load("agent", "mlp")(
         num_envs=BATCH, hidden=(100, 100), optimizer=optimizer, learning_rate=RATES[optimizer]
     )
+    interventions = Interventions(members, "mlp")
     agent = config.build(
-        stream, seed=0, interventions=Interventions(members, "mlp"), device="cpu", horizon=updates
+        stream, seed=seed, interventions=interventions, device="cpu", horizon=BATCH
     )
     agent.set_logger(Logger(None, []))
-    agent.learn(WARM * BATCH)
-    began = time.perf_counter(), time.process_time()
-    agent.learn(updates * BATCH)
-    return _since(began, updates)
+    return agent
 
 
 def _since(began: Timed, updates: int) -> Timed:
@@ -165,18 +149,22 @@ def report(timed: dict[str, list[Timed]]) -> list[str]:
     for kind, runs in timed.items():
         wall, busy = (median(1 / run[clock] for run in runs) for clock in (0, 1))
         line = f"{kind:12} {wall:7,.0f} updates/s, {busy:7,.0f} per processor second"
-        if kind == "stacked-10":
-            faster = [a[1] / b[1] for a, b in zip(timed["stacked-1"], runs, strict=True)]
-            line += f", {median(faster):.2f} of stacked-1"
-        if kind in ARMS:
-            plain, none = PLAIN[ARMS[kind][0]]
-            against = [a[1] / b[1] for a, b in zip(timed[plain], runs, strict=True)]
-            line += f", {median(against):.2f} of {plain}"
-            if kind != none:
-                longer = [b[1] / a[1] for a, b in zip(timed[none], runs, strict=True)]
-                line += f", {spread(longer)} times {none}"
+        one = TEAMS.get(kind, kind)
+        if one in ARMS:
+            plain, none = PLAIN[ARMS[one][0]]
+            line += f", {median(_over(timed[plain], runs)):.2f} of {plain}"
+            if one != none:
+                there = none if one == kind else f"{none}-{SEEDS}"
+                line += f", {spread(_over(runs, timed[there]))} times {there}"
+        if one != kind:
+            line += f", {spread(_over(timed[one], runs))} of the updates of {one}"
         lines.append(line)
     return lines
+
+
+def _over(runs: list[Timed], others: list[Timed]) -> list[float]:
+    """The processor time of one kind's updates over another's, within each repeat."""
+    return [run[1] / other[1] for run, other in zip(runs, others, strict=True)]
 
 
 def main() -> int:
@@ -193,13 +181,13 @@ def main() -> int:
     torch.set_num_threads(1)
     data = images_of(given.images)
     updates = given.updates or given.tasks * (len(data.labels) // BATCH)
-    timed: dict[str, list[Timed]] = {kind: [] for kind in (*LOOPS, *STACKS, *ARMS)}
+    timed: dict[str, list[Timed]] = {kind: [] for kind in (*LOOPS, *ARMS, *TEAMS)}
     for _ in range(given.repeats):
         for kind, runs in timed.items():
             if kind in LOOPS:
                 runs.append(loop(data, kind, updates))
-            elif kind in STACKS:
-                runs.append(stacked(data, STACKS[kind], updates))
+            elif kind in TEAMS:
+                runs.append(team(data, kind, updates, given.tasks))
             else:
                 runs.append(arm(data, kind, updates, given.tasks))
     print(f"{data.name} images, {given.repeats} x {updates:,} updates of {BATCH}")

@@ -13,6 +13,7 @@ as ``terminal_observation`` and the new world's first observation, reset with a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -296,6 +297,8 @@ class Stream(VecEnv):
             self._refuse_in("observation", step.final)
 
     def _refuse_in(self, name: str, values: Array) -> None:
+        if math.isfinite(np.vdot(values, values)):  # in a third of the time
+            return
         finite = np.isfinite(values)
         if not finite.all():
             copy = int(np.argwhere(~finite)[0][0])

@@ -194,7 +194,7 @@ class Examples(Supervised):
 
     def _show_many(self, count: int) -> tuple[Array, Array]:
         rows = np.stack([self._rows() for _ in range(count)])
-        return self._images[rows], self._labels[rows]
+        return self._images.take(rows, axis=0), self._labels.take(rows)
 
     def _score(self, actions: Array) -> Array:
         scores: Array = (actions == self.answers) * (100.0 / self.limit)

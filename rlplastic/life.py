@@ -51,10 +51,15 @@ class Watch:
     progress: Progress
     saves: Checkpoints
     setting: Mapping[str, Any]
+    clock_of_work: Callable[[], float] = time.monotonic  # its seconds of a processor that is shared
     _earlier_updates: int = 0  # of the lives before this one
     _returns: list[float] = field(default_factory=list)
     _replays: tuple[Part, ...] = ()  # what checkpoints hold of a replay memory that is kept
-    _began_cell: float = field(default_factory=time.monotonic)
+    _began_cell: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The time of the cell begins."""
+        self._began_cell = self.clock_of_work()
 
     def begin(self, header: dict[str, Any]) -> Found:
         """Open the record: at the last checkpoint that counts, else from nothing."""
@@ -75,7 +80,7 @@ class Watch:
     @property
     def seconds(self) -> float:
         """Time spent on this cell, in all attempts as far as they count."""
-        return time.monotonic() - self._began_cell
+        return self.clock_of_work() - self._began_cell
 
     def episode(self, episode: Episode) -> None:
         """Called by the stream at the end of every episode."""
@@ -191,7 +196,7 @@ class Watch:
         self.world = self.stream.schedule.world(self.phase)
         self._updates = updates
         self._start = self.clock
-        self._began = time.monotonic()
+        self._began = self.clock_of_work()
         schedule = self.stream.schedule
         self._length = schedule.start(self.phase + 1) - schedule.start(self.phase)
         self._next_probe = self._start + self._length // PROBES_PER_PHASE
@@ -210,7 +215,7 @@ class Watch:
             updates=self.agent.num_updates - self._updates,
             digest=parameter_digest(self.agent),
         )
-        seconds = time.monotonic() - self._began
+        seconds = self.clock_of_work() - self._began
         self.folder.timing(phase=self.phase, seconds=seconds, steps=self.clock - self._start)
         self._probe("before")
         self._evaluate(lived=self.phase + 1)

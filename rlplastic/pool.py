@@ -1,4 +1,4 @@
-"""Many cells, each in its own fresh process, and nothing left behind however it ends.
+"""Many cells, each or each team in its own fresh process, and nothing left behind at any end.
 
 A worker is forked from a *fork server*: one process that has imported torch and all of our code
 and has run nothing. So a cell starts in milliseconds, in a process as clean as a new one, and
@@ -7,7 +7,8 @@ are spawned.
 
 ========================  ====================================================================
 an exception in a cell    that cell is ``failed``, with reason and traceback; the others go on
-a worker dies             that cell is ``failed``, with the signal and its last output
+a worker dies             that cell is ``failed``, with the signal and its last output; those of a
+                          team are run again, each alone
 a cell does not end       with a time limit it is ``failed``; with retries it is tried again
 the parent is stopped     the workers are killed; the same command continues
 the parent dies           each worker notices that the pipe to it has closed, and leaves
@@ -33,7 +34,8 @@ from typing import Any
 from rlplastic import locks, provenance, store
 from rlplastic.cell import Cell
 from rlplastic.progress import Display
-from rlplastic.worker import TAKEN, Worker, context_of_workers, kill
+from rlplastic.teams import Team, teams_of
+from rlplastic.worker import APART, TAKEN, Worker, context_of_workers, kill
 
 ELSEWHERE = 1.0  # seconds between looks at the cells that another process is running
 
@@ -72,7 +74,8 @@ def run_cells(
 ) -> dict[str, str]:
     """Run all unfinished cells; finished ones are not touched.
 
-    Results do not depend on the number of workers. A cell that another process is running is left
+    Results do not depend on the number of workers, nor on which cells share one
+    (`rlplastic.teams`; with a time limit none do). A cell that another process is running is left
     to it, and taken over if that process ends without having finished it.
 
     Args:
@@ -85,7 +88,9 @@ def run_cells(
     Returns:
         The status of every cell: ``done``, ``diverged`` or ``failed``.
     """
-    crew = Crew(unfinished(cells, folder), folder, display, limits)
+    left = unfinished(cells, folder)
+    teams = [(cell,) for cell in left] if limits.seconds else teams_of(left, workers)
+    crew = Crew(teams, folder, display, limits)
     try:
         while crew.busy:
             crew.fill(workers)
@@ -103,16 +108,16 @@ class Crew:
     """The workers of one call, and the cells that wait for one."""
 
     def __init__(
-        self, cells: Sequence[Cell], folder: Path, display: Display, limits: Limits
+        self, teams: Sequence[Team], folder: Path, display: Display, limits: Limits
     ) -> None:
         self.folder, self.display, self.limits = folder, display, limits
         self.running: list[Worker] = []
-        self._waiting = deque(cells)
+        self._waiting = deque(teams)
         self._elsewhere: list[Cell] = []  # run by another process
         self._attempts: Counter[str] = Counter()
         self._began = time.time()
         self._looked = 0.0
-        if cells:
+        if teams:
             self._source = _source()
             self._context = context_of_workers()
 
@@ -126,13 +131,20 @@ class Crew:
         if self._elsewhere and time.monotonic() - self._looked > ELSEWHERE:
             self._look_elsewhere()
         while self._waiting and len(self.running) < workers:
-            cell = self._waiting.popleft()
-            if locks.is_claimed(self.folder, cell.id):
-                self._leave(cell)
+            team = self._waiting.popleft()
+            free = []
+            for cell in team:
+                if locks.is_claimed(self.folder, cell.id):
+                    self._leave(cell)
+                else:
+                    free.append(cell)
+            if not free:
                 continue
-            worker = Worker(self._context, cell, self.folder, self._source, self.limits.seconds)
+            team = tuple(free)
+            worker = Worker(self._context, team, self.folder, self._source, self.limits.seconds)
             self.running.append(worker)
-            self.display.began(cell)
+            for cell in team:
+                self.display.began(cell)
 
     def listen(self) -> None:
         """Wait until something happens; pass on what workers say, and end those that are over."""
@@ -141,12 +153,13 @@ class Crew:
         channels = [channel for worker in self.running for channel in worker.channels]
         wait(channels, timeout=self._patience())
         for worker in tuple(self.running):
-            for message in worker.listen():
-                worker.tell(self.display, message)
+            for cell, message in worker.listen():
+                worker.tell(self.display, cell, message)
             worker.watch_time()
             if not worker.process.is_alive():
                 self.running.remove(worker)
-                self._end(worker)
+                for cell, status, reason in worker.end():
+                    self._end(cell, status, reason)
 
     def _patience(self) -> float | None:
         """Seconds after which there is something to do even if no worker says anything."""
@@ -154,19 +167,22 @@ class Crew:
         times += [ELSEWHERE] * bool(self._elsewhere)
         return max(0.0, min(times)) if times else None
 
-    def _end(self, worker: Worker) -> None:
-        status, reason = worker.end()
-        cell = worker.cell
+    def _end(self, cell: Cell, status: str, reason: str) -> None:
         if status == TAKEN:
             self.display.left(cell)
             self._leave(cell)
+            return
+        if status == APART:
+            self.display.left(cell)
+            self.display.noted(cell, f"goes on alone: the process that it shared ended: {reason}")
+            self._waiting.append((cell,))
             return
         self._attempts[cell.id] += 1
         if status == "failed" and self._attempts[cell.id] <= self.limits.retries:
             self.display.left(cell)
             again = f"attempt {self._attempts[cell.id] + 1} of {self.limits.retries + 1}"
             self.display.noted(cell, f"{again}, since it failed: {reason}")
-            self._waiting.append(cell)
+            self._waiting.append((cell,))
             return
         self.display.ended(cell, status, reason)
 
@@ -187,7 +203,7 @@ class Crew:
                 self.display.began(cell)
                 self.display.ended(cell, status, "by another process")
             else:
-                self._waiting.append(cell)
+                self._waiting.append((cell,))
 
 
 def _source() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Run one cell: build, train, probe, record.
+"""Run a cell, or several side by side: build, train, probe, record.
 
 The only place where the live half comes together: stream, agent, interventions and probes on one
 side, the cell's folder on the other.
@@ -6,7 +6,9 @@ side, the cell's folder on the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -76,6 +78,43 @@ def lives_of(cell: Cell) -> Iterator[tuple[int, int]]:
         yield phase, phase + 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A cell that is to be run.
+
+    Attributes:
+        cell: What to run.
+        folder: Where it is recorded; what an interrupted attempt left behind its last checkpoint
+            is dropped.
+        header: Provenance, written before the first step.
+        progress: Told of phase, step and speed about twice a second, and of a checkpoint used.
+    """
+
+    cell: Cell
+    folder: store.CellFolder
+    header: dict[str, Any]
+    progress: Progress = lambda _: None
+
+
+class Clock:
+    """Seconds, divided among those who share a processor.
+
+    Attributes:
+        sharers: How many do.
+    """
+
+    def __init__(self, sharers: int) -> None:
+        self.sharers = sharers
+        self._then = self._passed = time.monotonic()
+
+    def __call__(self) -> float:
+        """One's share of the time since any moment, as the same at every call."""
+        now = time.monotonic()
+        self._passed += (now - self._then) / max(1, self.sharers)
+        self._then = now
+        return self._passed
+
+
 def run_cell(
     cell: Cell,
     folder: store.CellFolder,
@@ -85,24 +124,67 @@ def run_cell(
     """Train the cell's lives and record them; returns ``done`` or ``diverged``.
 
     A cell that was interrupted goes on at its last checkpoint, and ends in the bytes that it would
-    have ended in.
-
-    Args:
-        cell: What to run.
-        folder: Where it is recorded; what an interrupted attempt left behind its last checkpoint
-            is dropped.
-        header: Provenance, written before the first step.
-        progress: Told of phase, step and speed about twice a second, and of a checkpoint used.
+    have ended in. See `Job` for the arguments.
 
     Raises:
         NoUpdates: the agent was never trained.
         UsageError: the cell cannot be built, or is finished already.
     """
+    (ended,) = run_together([Job(cell=cell, folder=folder, header=header, progress=progress)])
+    if isinstance(ended, Exception):
+        raise ended
+    return ended
+
+
+def run_together(jobs: Sequence[Job]) -> list[str | Exception]:
+    """Run cells of one agent side by side in this process, whose agents take their turns together.
+
+    Each is recorded as if it were alone: see `rlplastic.teams`. One that raises an exception does
+    not stop the others.
+
+    Returns:
+        ``done``, ``diverged`` or the exception of each.
+    """
+    clock = Clock(len(jobs))
+    attempts = [_attempt(job, clock) for job in jobs]
+    ended: list[str | Exception] = [""] * len(jobs)
+    turns: dict[int, Any] = {}  # by number of the job; what its agent is to do next
+
+    def go_on(number: int, error: Exception | None = None) -> None:
+        attempt = attempts[number]
+        turns.pop(number, None)
+        try:
+            turns[number] = next(attempt) if error is None else attempt.throw(error)
+            return
+        except StopIteration as end:
+            ended[number] = end.value
+        except Exception as end:
+            ended[number] = end
+        clock()
+        clock.sharers -= 1
+
+    for number in range(len(jobs)):
+        go_on(number)
+    team = _config_of(jobs[0].cell).team() if turns else None
+    while team is not None and turns:
+        raised = team.take(list(turns.values()))
+        for number, error in zip(tuple(turns), raised, strict=True):
+            go_on(number, error)
+    return ended
+
+
+def _config_of(cell: Cell) -> Any:
+    kind = registry.load("agent", cell.agent)
+    return options.make(kind, cell.hyperparameters, f"agent {cell.agent!r}")
+
+
+def _attempt(job: Job, clock: Clock) -> Generator[Any, None, str]:
+    """Run a cell; yields its agent's turns if it has any, for others to take."""
+    cell, folder, header = job.cell, job.folder, job.header
     torch.set_num_threads(1)
-    registry_config = registry.load("agent", cell.agent)
-    config = options.make(registry_config, cell.hyperparameters, f"agent {cell.agent!r}")
+    config = _config_of(cell)
     saves = Checkpoints(folder)
-    watch = Watch(cell, folder, progress, saves, setting_of(cell, header))
+    watch = Watch(cell, folder, job.progress, saves, setting_of(cell, header), clock)
     stream = build_stream(cell, watch.episode)
     layout = layout_of(stream.schedule)
     head = {"schema": store.SCHEMA, "id": cell.id, "cell": cell.identity, "layout": layout}
@@ -132,7 +214,10 @@ def run_cell(
             agent.set_logger(logger)
             watch.begin_life(stream, agent, first)
             callback = LifeCallback(watch, found.contents if resumed else [])
-            agent.learn(steps, callback=callback, log_interval=None)
+            if hasattr(agent, "turns"):
+                yield from agent.turns(steps, callback)
+            else:
+                agent.learn(steps, callback=callback, log_interval=None)
             watch.end_life()
             if config.learns and agent.num_updates == 0:
                 raise NoUpdates(f"not one update in {steps} steps; is learning_starts too large?")

@@ -1,4 +1,4 @@
-"""One cell in a fresh process: both sides of the pipe."""
+"""One cell, or a team of them, in a fresh process: both sides of the pipe."""
 
 from __future__ import annotations
 
@@ -27,36 +27,41 @@ from typing import Any
 from rlplastic import locks, registry, store
 from rlplastic.cell import Cell
 from rlplastic.progress import Display
+from rlplastic.teams import Team
 
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1"
 )
 PATIENCE = 2.0  # seconds for what has been killed to be gone
 TAKEN = "taken"  # another process has claimed the cell
-TAIL = 4000  # characters of a failed worker's output that are kept
+APART = "apart"  # the process of its team has ended, which need not be the cell's fault
+TAIL = 10_000  # characters of a failed worker's output that are kept
 
 
 class Worker:
-    """The parent's side of one cell's process."""
+    """The parent's side of the process of one cell or of a team."""
 
     def __init__(
         self,
         context: BaseContext,
-        cell: Cell,
+        cells: Team,
         folder: Path,
         source: dict[str, Any],
         seconds: float | None,
     ) -> None:
-        self.cell = cell
-        self.path = folder / cell.id
+        self.cells = {cell.id: cell for cell in cells}
+        self.folder = folder
         self.seconds = seconds
-        self.taken = False
+        self.taken: set[str] = set()
         self.output = b""
-        self.failure: dict[str, str] = {}
+        self.failures: dict[str, dict[str, str]] = {}
         self._messages, messages = context.Pipe(duplex=False)
         self._printed, printed = context.Pipe(duplex=False)
         self.process: BaseProcess = context.Process(  # type: ignore[attr-defined]
-            target=_work, args=(cell, folder, source, messages, printed), name=cell.id, daemon=True
+            target=_work,
+            args=(cells, folder, source, messages, printed),
+            name=cells[0].id,
+            daemon=True,
         )
         _start(self.process, context)
         self._deadline = None if seconds is None else time.monotonic() + seconds
@@ -77,42 +82,43 @@ class Worker:
     def watch_time(self) -> None:
         """End it if its time is over."""
         if self.time_left is not None and self.time_left <= 0 and self.process.is_alive():
-            self.failure = {"reason": f"no end within {self.seconds:g} s (--cell-timeout)"}
+            late = {"reason": f"no end within {self.seconds:g} s (--cell-timeout)"}
+            self.failures = dict.fromkeys(self.cells, late)
             self._deadline = None
             self.process.kill()
 
-    def listen(self) -> Iterator[dict[str, Any]]:
-        """The next message of progress, if there is one; never blocks."""
+    def listen(self) -> Iterator[tuple[Cell, dict[str, Any]]]:
+        """The next message of progress, if there is one, and whose; never blocks."""
         for channel in wait(self._open, timeout=0):
             try:
                 if channel is self._printed:
                     self._print(os.read(self._printed.fileno(), 65536))
                     continue
-                message = self._messages.recv()
+                name, message = self._messages.recv()
             except (EOFError, OSError):  # closed, or killed in the middle of a message
                 self._open.remove(channel)
                 continue
             if "failure" in message:
-                self.failure = message["failure"]
+                self.failures[name] = message["failure"]
             elif "taken" in message:
-                self.taken = True
+                self.taken.add(name)
             else:
-                yield message
+                yield self.cells[name], message
 
-    def tell(self, display: Display, message: dict[str, Any]) -> None:
+    def tell(self, display: Display, cell: Cell, message: dict[str, Any]) -> None:
         """Pass a message of progress on."""
         if "note" in message:
-            display.noted(self.cell, message["note"])
+            display.noted(cell, message["note"])
         else:
-            display.moved(self.cell, **message)
+            display.moved(cell, **message)
 
     def _print(self, text: bytes) -> None:
         if not text:
             raise EOFError
         self.output = (self.output + text)[-TAIL:]
 
-    def end(self) -> tuple[str, str]:
-        """How the cell of a process that has ended did end, and why; records a failure."""
+    def end(self) -> list[tuple[Cell, str, str]]:
+        """How the cells of a process that has ended did end, and why; records failures."""
         code = self.process.exitcode or 0
         # Closing ends the worker even if it was its fork server that died. When it is gone, both
         # channels have come to their ends (unless a process that it started holds one).
@@ -121,14 +127,21 @@ class Worker:
             deque(self.listen(), maxlen=0)
         self._messages.close()
         self._printed.close()
-        status, reason = store.status_of(self.path), ""
-        if self.taken and status not in store.FINISHED:
-            return TAKEN, reason
-        if status not in store.FINISHED:
-            status, reason = "failed", self.failure.get("reason") or _death(code)
-            output = self.output.decode(errors="replace")
-            store.write_failure(self.path, reason, output + self.failure.get("traceback", ""))
-        return status, reason
+        return [(cell, *self._end_of(cell, code)) for cell in self.cells.values()]
+
+    def _end_of(self, cell: Cell, code: int) -> tuple[str, str]:
+        path = self.folder / cell.id
+        status, failure = store.status_of(path), self.failures.get(cell.id, {})
+        if status in store.FINISHED:
+            return status, ""
+        if cell.id in self.taken:
+            return TAKEN, ""
+        reason = failure.get("reason") or _death(code)
+        if len(self.cells) > 1 and not failure:
+            return APART, reason
+        output = self.output.decode(errors="replace")
+        store.write_failure(path, reason, output + failure.get("traceback", ""))
+        return "failed", reason
 
 
 def _death(code: int) -> str:
@@ -232,32 +245,44 @@ def _inherited() -> Iterator[None]:
 
 
 def _work(
-    cell: Cell, folder: Path, source: dict[str, Any], messages: Connection, printed: Connection
+    cells: Team, folder: Path, source: dict[str, Any], messages: Connection, printed: Connection
 ) -> None:
-    """Run one cell; an exception goes to the parent, since it alone records failures.
+    """Run cells; an exception goes to the parent, since it alone records failures.
 
-    The claim is this process's, not the parent's: it ends when nobody writes any more.
+    The claims are this process's, not the parent's: they end when nobody writes any more.
     """
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     for descriptor in (1, 2):
         os.dup2(printed.fileno(), descriptor)
     faulthandler.enable(file=2)
-    path = folder / cell.id
     try:
-        guard = locks.claim(folder, cell.id)
-        if guard is None:
-            messages.send({"taken": True})
-            return
-        if store.status_of(path) in store.FINISHED:
-            locks.let_go(guard, finished=True)
-            messages.send({"taken": True})
-            return
-        _run(cell, path, source, messages.send)
-        locks.let_go(guard, finished=True)
+        guards = {}
+        for cell in cells:
+            guard = locks.claim(folder, cell.id)
+            if guard is not None and store.status_of(folder / cell.id) not in store.FINISHED:
+                guards[cell.id] = guard
+                continue
+            if guard is not None:
+                locks.let_go(guard, finished=True)
+            messages.send((cell.id, {"taken": True}))
+        mine = [cell for cell in cells if cell.id in guards]
+        ended = _run(mine, folder, source, messages.send) if mine else []
+        for cell, end in zip(mine, ended, strict=True):
+            if isinstance(end, BaseException):
+                messages.send((cell.id, {"failure": _told(end)}))
+            else:
+                locks.let_go(guards[cell.id], finished=True)
     except BaseException as error:
-        first = str(error).strip().partition("\n")[0]
-        reason = f"{type(error).__name__}: {first}" if first else type(error).__name__
-        messages.send({"failure": {"reason": reason, "traceback": traceback.format_exc()}})
+        if len(cells) > 1:
+            raise  # whose fault it is will be seen when each is run alone
+        messages.send((cells[0].id, {"failure": _told(error)}))
+
+
+def _told(error: BaseException) -> dict[str, str]:
+    """What the parent is told of an exception."""
+    first = str(error).strip().partition("\n")[0]
+    reason = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return {"reason": reason, "traceback": "".join(traceback.format_exception(error))}
 
 
 def _leave_with_parent() -> None:
@@ -269,21 +294,31 @@ def _leave_with_parent() -> None:
 
 
 def _run(
-    cell: Cell, path: Path, source: dict[str, Any], tell: Callable[[dict[str, Any]], None]
-) -> None:
+    cells: Sequence[Cell], folder: Path, source: dict[str, Any], tell: Callable[[Any], None]
+) -> Sequence[str | Exception]:
     from rlplastic import runner  # heavy; the fork server has it already
 
-    for file in cell.plugins:
+    for file in cells[0].plugins:
         registry.add_plugin(file)
-    header = {
-        "oracle": runner.build_interventions(cell).oracle,
-        "provenance": {
-            **source,
-            "plugins": {
-                file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in cell.plugins
+
+    def job(cell: Cell) -> runner.Job:
+        header = {
+            "oracle": runner.build_interventions(cell).oracle,
+            "provenance": {
+                **source,
+                "plugins": {
+                    file: hashlib.sha256(Path(file).read_bytes()).hexdigest()
+                    for file in cell.plugins
+                },
+                "started": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             },
-            "started": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        },
-        "runtime": cell.runtime,
-    }
-    runner.run_cell(cell, store.CellFolder(path), header, tell)
+            "runtime": cell.runtime,
+        }
+        return runner.Job(
+            cell=cell,
+            folder=store.CellFolder(folder / cell.id),
+            header=header,
+            progress=lambda message: tell((cell.id, message)),
+        )
+
+    return runner.run_together([job(cell) for cell in cells])

@@ -12,10 +12,19 @@ from torch.nn import Parameter
 from rlplastic.interventions import Learner, Losses, total
 
 Gradients = list[Tensor | None]
-Offset = tuple[Sequence[Tensor], float]  # ε: tensors and the factor that is common to them
+Factor = float | Tensor  # a number; of stacked seeds one for each: ``[seeds]``
+Offset = tuple[Sequence[Tensor], Factor]  # ε: tensors and the factor that is common to them
 Step = Callable[[list[Parameter], list[Tensor]], Offset]
 Combine = Callable[[Gradients, Gradients, list[Parameter]], Gradients]
 Look = Callable[[Tensor], Tensor]
+
+
+class Stacked(Parameter):
+    """A parameter of several seeds: its first dimension is the seed.
+
+    An intervention with `stacks` works on these as it does on one seed's; the gradient of each
+    seed's loss by its own share stands in ``.grad``.
+    """
 
 
 def radius(rho: float, num_updates: int, warmup: int = 0, cycle: int = 0) -> float:
@@ -35,6 +44,13 @@ def radius(rho: float, num_updates: int, warmup: int = 0, cycle: int = 0) -> flo
 def norm(tensors: Sequence[Tensor]) -> Tensor:
     """The L2 norm of all tensors together."""
     found: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(tensors))))
+    return found
+
+
+def norms(stacked: Sequence[Tensor]) -> Tensor:
+    """`norm`, to the bit, of each seed's share of stacked tensors: ``[seeds]``."""
+    each = [torch.linalg.vector_norm(tensor.flatten(1), dim=1) for tensor in stacked]
+    found: Tensor = torch.linalg.vector_norm(torch.stack(each, dim=1), dim=1)
     return found
 
 
@@ -118,7 +134,7 @@ def two_passes(
     with torch.no_grad():
         before = [weight.data for weight in moving]
         direction, factor = step(moving, gradients)
-        moved = torch._foreach_add(before, list[Tensor](direction), alpha=factor)
+        moved = moved_along(before, direction, factor)
     for weight, values in zip(moving, moved, strict=True):
         weight.data = values
     try:
@@ -134,10 +150,30 @@ def two_passes(
     return terms
 
 
+def moved_along(
+    weights: Sequence[Tensor], direction: Sequence[Tensor], factor: Factor
+) -> list[Tensor]:
+    """The weights and a factor of the direction; `addcmul` has the other's bytes for each seed."""
+    if not isinstance(factor, Tensor):
+        return list(torch._foreach_add(list(weights), list[Tensor](direction), alpha=factor))
+    return [
+        torch.addcmul(weight, along, factor.view(-1, *[1] * (weight.ndim - 1)))
+        for weight, along in zip(weights, direction, strict=True)
+    ]
+
+
 def along_gradient(rho: float, *, normalised: bool = True) -> Step:
-    """ε = ρ g / (‖g‖₂ + 1e-12), one norm over all tensors (arXiv 2010.01412, Eq. 2), or ρ g."""
+    """ε = ρ g / (‖g‖₂ + 1e-12), one norm over all tensors (arXiv 2010.01412, Eq. 2), or ρ g.
+
+    Of stacked seeds, one norm over all tensors of each.
+    """
 
     def step(weights: list[Parameter], gradients: list[Tensor]) -> Offset:
-        return gradients, per_norm(rho, gradients) if normalised else rho
+        if not normalised:
+            return gradients, rho
+        if isinstance(weights[0], Stacked):
+            each = [rho / (length + 1e-12) for length in norms(gradients).tolist()]
+            return gradients, gradients[0].new_tensor(each)
+        return gradients, per_norm(rho, gradients)
 
     return step

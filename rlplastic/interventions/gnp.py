@@ -38,6 +38,7 @@ class GNP(Intervention):
     """
 
     cost: ClassVar[float] = 2.0
+    stacks: ClassVar[bool] = True
     later: ClassVar[tuple[str, ...]] = ("cycle",)
 
     r: Annotated[float, Gt(0)] = 0.05

@@ -45,6 +45,7 @@ class SAM(Intervention):
     """
 
     cost: ClassVar[float] = 2.0
+    stacks: ClassVar[bool] = True
 
     rho: Annotated[float, Ge(0)] = 0.05
     scope: Literal["critic", "head", "backbone"] = "critic"

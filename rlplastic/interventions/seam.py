@@ -73,12 +73,17 @@ class Intervention:
         observations: What it fits, ``vectors`` or ``images``; empty: both.
         cost: Gradient evaluations, relative to none, of an update at which it acts: every one, or
             each `every`-th where it has that option.
+        stacks: True if in an update it has at most a `gradient`, which draws nothing, asks the
+            losses for no more than their ``slopes``, and takes a learner that stands for several
+            seeds: it has `num_updates` and `scope`, whose parameters are `ascent.Stacked`. What it
+            does to each seed must be, to the bit, what it does to one alone.
     """
 
     oracle: ClassVar[bool] = False
     agents: ClassVar[tuple[str, ...]] = ()
     observations: ClassVar[tuple[str, ...]] = ()
     cost: ClassVar[float] = 1.0
+    stacks: ClassVar[bool] = False
     name: ClassVar[str]
 
     @property
