@@ -94,7 +94,8 @@ def kind_of(learner: SupervisedLearner) -> Hashable:
     (group, *more) = optimizer.param_groups
     if type(optimizer) is not LeanSGD or more or group["momentum"] or group["weight_decay"]:
         return None
-    if not all(member.stacks for member in interventions.members):
+    stacks = interventions.at_most_gradient and all(m.stacks for m in interventions.members)
+    if not stacks:
         return None
     settings = tuple((name, value) for name, value in group.items() if name != "params")
     modules = tuple(map(repr, layers))

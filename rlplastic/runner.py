@@ -139,6 +139,9 @@ def run_cell(
 def run_together(jobs: Sequence[Job]) -> list[str | Exception]:
     """Run cells of one agent side by side in this process, whose agents take their turns together.
 
+    They do if the agent's configuration has a ``team()``; its ``take`` is given what the ``turns``
+    of each agent yield, and returns what each raised. Without it the cells are run one by one.
+
     Each is recorded as if it were alone: see `rlplastic.teams`. One that raises an exception does
     not stop the others.
 
@@ -214,7 +217,7 @@ def _attempt(job: Job, clock: Clock) -> Generator[Any, None, str]:
             agent.set_logger(logger)
             watch.begin_life(stream, agent, first)
             callback = LifeCallback(watch, found.contents if resumed else [])
-            if hasattr(agent, "turns"):
+            if hasattr(config, "team"):
                 yield from agent.turns(steps, callback)
             else:
                 agent.learn(steps, callback=callback, log_interval=None)

@@ -25,6 +25,7 @@ from rlplastic.agents import team as team_module
 from rlplastic.agents.direct import StackedLinear
 from rlplastic.agents.team import Stack, Team
 from rlplastic.envs import datasets
+from rlplastic.interventions import Interventions
 from rlplastic.life import LifeCallback
 
 torch.set_num_threads(1)
@@ -134,6 +135,19 @@ def test_dropout_is_no_stack_and_no_team(stacked):
     assert teams.teams_of(cells, 1) == [(cell,) for cell in cells]
 
 
+def test_a_hook_that_a_stack_does_not_have_is_called(stacked):
+    class After(registry.load("intervention", "none")):
+        def after_update(self, agent):
+            with torch.no_grad():
+                agent.policy.net[0].bias.fill_(3.0)
+
+    assert After.stacks
+    agents = [learner(stream_of(), interventions=Interventions([After()])) for _ in "ab"]
+    in_turn(agents, 320)
+    assert not stacked
+    assert all((agent.policy.net[0].bias == 3.0).all() for agent in agents)
+
+
 def test_numbers_as_answers_are_not_stacked(stacked):
     agents = [learner(stream_of(base={"name": "Bits"}), seed=seed) for seed in (0, 1)]
     in_turn(agents, 320)
@@ -214,7 +228,7 @@ def scalars(path):
 
 @pytest.mark.parametrize("reg", ["none", "sam", "gnp"])
 def test_cells_are_recorded_as_if_each_were_alone(reg, tmp_path, stacked):
-    cells = cells_of(reg)
+    cells = [replace(cell, probes="full", evaluate=2) for cell in cells_of(reg)]
     assert runner.run_together(jobs_of(cells, tmp_path / "team")) == ["done"] * 6
     assert max(stacked) >= 3
     expected = alone(cells, tmp_path / "alone")

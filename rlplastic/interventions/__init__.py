@@ -191,10 +191,14 @@ class Interventions:
         return not (self._penalties or self._weights)
 
     @property
+    def at_most_gradient(self) -> bool:
+        """True if in an update no member has more than a `gradient`."""
+        return self.plain_loss and not any((self._before, self._changes, self._after))
+
+    @property
     def idle(self) -> bool:
         """True if no member has a part in an update, so that none watches or changes a module."""
-        hooks = (self._before, self._changes, self._after)
-        return self.plain_loss and self._gradient is None and not any(hooks)
+        return self.at_most_gradient and self._gradient is None
 
     def penalised(self, agent: Learner, losses: Losses) -> Losses:
         """The losses with every member's penalty in the critic's term."""
