@@ -177,7 +177,7 @@ class SupervisedLearner(BaseAlgorithm):
 
     def answer(self) -> None:
         """Answer what is shown now: the answers are put into `given`."""
-        self._batch = batch = self.shown()
+        self._batch = batch = self._shown()
         chain = self.chain()
         if chain is not None:
             found, first = by_hand(chain, self.policy.inputs(batch.observations), batch.answers)
@@ -209,7 +209,7 @@ class SupervisedLearner(BaseAlgorithm):
         plain = self.loss == "mean" and self.interventions.plain_loss
         return self.policy.chain() if plain else None
 
-    def shown(self) -> Batch:
+    def _shown(self) -> Batch:
         """What is shown now, with its right answers."""
         return Batch(
             obs_as_tensor(self._last_obs, self.device),  # type: ignore[arg-type]
@@ -269,7 +269,7 @@ class SupervisedLearner(BaseAlgorithm):
 
     def reference(self, size: int, generator: torch.Generator) -> Tensor:
         """Inputs of the minibatch that is shown now; draws from `generator` alone."""
-        shown = self.shown().observations
+        shown = self._shown().observations
         return shown[torch.randint(len(shown), (size,), generator=generator).to(shown.device)]
 
     def snapshot(self) -> dict[str, Any]:
@@ -287,4 +287,4 @@ class SupervisedLearner(BaseAlgorithm):
         """
         self.interventions.at_shift(self, phase)
         update_learning_rate(self.policy.optimizer, self.lr_schedule(1))
-        self.last_batch = self.shown()
+        self.last_batch = self._shown()

@@ -37,6 +37,7 @@ from rlplastic.errors import UsageError
 SCHEMA = 1
 LARGEST_JSON = 64 * 2**20  # bytes of a plan, header or end marker; a real plan has a few MB
 FINISHED = ("done", "diverged")
+TAIL = 8_000  # characters of what a failed cell printed and of its traceback that are kept
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -271,7 +272,7 @@ class CellFolder:
 def write_failure(path: Path, reason: str, tail: str = "") -> None:
     """Record that a cell ended without a result, and why."""
     path.mkdir(parents=True, exist_ok=True)
-    failure = {"status": "failed", "reason": reason, "tail": tail[-4000:]}
+    failure = {"status": "failed", "reason": reason, "tail": tail[-TAIL:]}
     write_json(path / "failed.json", failure)
 
 

@@ -35,7 +35,6 @@ ONE_THREAD = dict.fromkeys(
 PATIENCE = 2.0  # seconds for what has been killed to be gone
 TAKEN = "taken"  # another process has claimed the cell
 APART = "apart"  # the process of its team has ended, which need not be the cell's fault
-TAIL = 10_000  # characters of a failed worker's output that are kept
 
 
 class Worker:
@@ -115,7 +114,7 @@ class Worker:
     def _print(self, text: bytes) -> None:
         if not text:
             raise EOFError
-        self.output = (self.output + text)[-TAIL:]
+        self.output = (self.output + text)[-store.TAIL :]
 
     def end(self) -> list[tuple[Cell, str, str]]:
         """How the cells of a process that has ended did end, and why; records failures."""

@@ -103,7 +103,7 @@ def test_a_cell_that_starts_again_starts_from_nothing(tmp_path: Path) -> None:
     store.write_failure(tmp_path, "reason", "x" * 5000 + "the end")
     assert store.status_of(tmp_path) == "failed"
     failure = json.loads((tmp_path / "failed.json").read_text())
-    assert (failure["reason"], len(failure["tail"])) == ("reason", 4000)
+    assert (failure["reason"], len(failure["tail"])) == ("reason", store.TAIL)
     assert failure["tail"].endswith("the end")
     (tmp_path / "rows.jsonl").write_text("old")
     store.CellFolder(tmp_path).begin({})
