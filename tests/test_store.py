@@ -100,7 +100,7 @@ def test_the_life_of_a_cell(tmp_path: Path) -> None:
 
 
 def test_a_cell_that_starts_again_starts_from_nothing(tmp_path: Path) -> None:
-    store.write_failure(tmp_path, "reason", "x" * 5000 + "the end")
+    store.write_failure(tmp_path, "reason", "x" * 2 * store.TAIL + "the end")
     assert store.status_of(tmp_path) == "failed"
     failure = json.loads((tmp_path / "failed.json").read_text())
     assert (failure["reason"], len(failure["tail"])) == ("reason", store.TAIL)

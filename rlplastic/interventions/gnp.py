@@ -58,8 +58,8 @@ class GNP(Intervention):
         alpha = ascent.radius(self.alpha, agent.num_updates, self.warmup, self.cycle)
 
         def combine(first: Gradients, second: Gradients, _: list[Parameter]) -> Gradients:
-            return [
-                None if a is None or b is None else (1 - alpha) * a + alpha * b
+            return [  # in place, since nobody else has them
+                None if a is None or b is None else a.mul_(1 - alpha).add_(b.mul_(alpha))
                 for a, b in zip(first, second, strict=True)
             ]
 
