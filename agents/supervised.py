@@ -162,9 +162,10 @@ class SupervisedLearner(BaseAlgorithm):
         """
         total, callback = self._setup_learn(total_timesteps, callback)
         callback.on_training_start(locals(), globals())
+        answer, update = Turn(self, "answer"), Turn(self, "update")
         while self.num_timesteps < total:
             callback.on_rollout_start()
-            yield Turn(self, "answer")
+            yield answer
             assert self.env is not None
             self._last_obs, _, dones, infos = self.env.step(self.given)  # type: ignore[assignment]
             self.num_timesteps += self.n_envs
@@ -172,7 +173,7 @@ class SupervisedLearner(BaseAlgorithm):
                 break
             if True in dones.tolist():
                 self._update_info_buffer(infos, dones)
-            yield Turn(self, "update")
+            yield update
         callback.on_training_end()
 
     def answer(self) -> None:

@@ -171,12 +171,13 @@ class Stack:
         losses: Any = SimpleNamespace(slopes=self._slopes)
         terms = self.interventions.gradient(cast(Learner, self), losses)
         gradients: list[Any] = [weight.grad for weight in self.weights]
-        heights, lengths = total(terms).tolist(), norms(gradients).tolist()
+        heights, limit = total(terms).tolist(), self.learners[0].max_grad_norm
+        squares = sum(float(torch.dot(g.flatten(), g.flatten())) for g in gradients)
+        short = squares < (limit / 2) ** 2  # all together, so each of them
         states = [member.state for member in self.interventions.members]
         there, raised = set(learners), dict[SupervisedLearner, Exception | None]()
         for seed, learner in enumerate(self.learners):
-            short = lengths[seed] < learner.max_grad_norm / 2 and math.isfinite(heights[seed])
-            if short and learner in there:
+            if short and learner in there and math.isfinite(heights[seed]):
                 raised[learner] = None
                 continue
             mine = [gradient[seed] for gradient in gradients]

@@ -11,13 +11,13 @@ two hidden layers of 100, minibatches of 16, one thread. In turn, within each re
 torch, torch-adam   forward, loss, backward and ``optimizer.step()`` (fused), and nothing else
 none, sam, gnp      the agent ``mlp`` on its stream, which scores every answer, with ``sgd``
 adam, adam+l2init   the same with ``adam``
-none-10, ...        ten seeds of the agent in one process, as a bench runs them
+none-5, ...         five seeds of the agent in one process, as a bench runs them
 ==================  ===========================================================================
 
 Printed are medians over the repeats: updates per second of wall-clock and of processor time (of
-ten seeds, those of all of them), and the ratios of the latter within each repeat (the ones to go
+five seeds, those of all of them), and the ratios of the latter within each repeat (the ones to go
 by on a shared machine): to the plain loop with the same optimizer, of the time of an update to that
-of one with ``none``, and of ten seeds together to one.
+of one with ``none``, and of five seeds together to one.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ ARMS = {
     "adam": ("adam", "none"),
     "adam+l2init": ("adam", "l2init"),
 }
-SEEDS = 10
+SEEDS = 5  # of a team, as `rlplastic.teams` makes them
 TEAMS = {f"{kind}-{SEEDS}": kind for kind in ("none", "sam", "gnp")}
 PLAIN = {"sgd": ("torch", "none"), "adam": ("torch-adam", "adam")}
 Timed = tuple[float, float]  # seconds for one update: wall-clock, processor
@@ -105,7 +105,7 @@ def arm(data: datasets.Dataset, kind: str, updates: int, tasks: int) -> Timed:
 
 
 def team(data: datasets.Dataset, kind: str, updates: int, tasks: int) -> Timed:
-    """Ten of them, in turn; the time of an update is that of one seed."""
+    """Five of them, in turn; the time of an update is that of one seed."""
     agents = [learner(data, TEAMS[kind], tasks, seed) for seed in range(SEEDS)]
     members, rounds = Team(), updates // SEEDS
     turns = [agent.turns((WARM + rounds) * BATCH) for agent in agents]

@@ -25,6 +25,7 @@ class Ahead:
     Attributes:
         knows: True if it can look ahead at all: the base environment does, actions and rewards
             stay as they are, and observations depend on nothing but their world.
+        shown: What the coming steps show, as far as they have been looked at.
     """
 
     def __init__(self, base: Copies, chain: Chain, *, plain: bool) -> None:
@@ -32,16 +33,14 @@ class Ahead:
         changed = any(chain.by_method[method] for method in ("action", "reward", "target"))
         still = all(shift.still for shift in chain.by_method["observation"])
         self.knows = plain and still and not changed and type(base).ahead is not Copies.ahead
-        self._shown: deque[Array] = deque()
+        self.shown: deque[Array] = deque()
 
     def forget(self) -> None:
         """The copies have been restarted."""
-        self._shown.clear()
+        self.shown.clear()
 
     def look(self, most: int, worlds: Array) -> bool:
-        """True if the next step is known, as one of at most so many in which nothing ends."""
-        if self._shown:
-            return True
+        """Look at the coming steps, at most so many, in which nothing ends; False: at none."""
         frames = self._base.ahead(most)
         if frames is None:
             return False
@@ -53,9 +52,9 @@ class Ahead:
             copies=np.tile(np.arange(copies), steps),
             last=np.zeros(steps * copies, dtype=bool),
         )
-        self._shown.extend(shown.reshape(steps, copies, *shown.shape[1:]))
+        self.shown.extend(shown.reshape(steps, copies, *shown.shape[1:]))
         return True
 
     def step(self, actions: Array) -> tuple[Array, Array]:
         """Take the next step: its reward and what is shown then."""
-        return self._base.pay(actions), self._shown.popleft()
+        return self._base.pay(actions), self.shown.popleft()

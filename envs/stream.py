@@ -187,7 +187,8 @@ class Stream(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """One step of all copies; see the module's head for the order of things."""
-        if self._ahead.knows and self._ahead.look(self._quiet_steps, self._worlds):
+        ahead = self._ahead
+        if ahead.shown or (ahead.knows and ahead.look(self._quiet_steps, self._worlds)):
             return self._quiet_step()
         worlds, through = self._worlds, self._chain.through
         self._chain.tick()

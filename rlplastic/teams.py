@@ -18,7 +18,7 @@ from rlplastic import options, registry, store
 from rlplastic.cell import Cell
 from rlplastic.errors import UsageError
 
-LARGEST = 10  # cells: more do not make a cell faster, and are lost together if one is killed
+LARGEST = 5  # cells: more do not make a cell faster, and leave workers idle at the end
 
 Team = tuple[Cell, ...]
 
