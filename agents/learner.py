@@ -16,6 +16,7 @@ from rlplastic import interventions
 from rlplastic.agents.direct import Slopes
 from rlplastic.errors import Diverged
 from rlplastic.interventions import Interventions, total
+from rlplastic.interventions.ascent import norm
 
 Direct = Callable[..., tuple[dict[str, Tensor], list[Slopes]]]
 
@@ -135,17 +136,17 @@ def wrapped(
 
 def clip(gradients: list[Tensor], limit: float) -> float:
     """`torch.nn.utils.clip_grad_norm_`'s norm and bytes; what is short enough is left alone."""
-    total_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    norm = float(total_norm)
-    if math.isfinite(norm) and norm + 1e-6 > limit * (1 - 1e-6):
-        torch._foreach_mul_(gradients, (limit / (total_norm + 1e-6)).clamp(max=1.0))
-    return norm
+    length = norm(gradients)
+    found = float(length)
+    if math.isfinite(found) and found + 1e-6 > limit * (1 - 1e-6):
+        torch._foreach_mul_(gradients, (limit / (length + 1e-6)).clamp(max=1.0))
+    return found
 
 
-def refuse_infinite(norm: float, loss: float, number: int) -> None:
+def refuse_infinite(length: float, loss: float, number: int) -> None:
     """Raise `Diverged` unless the gradient's norm and the loss of an update are finite."""
-    if not math.isfinite(norm):
-        raise Diverged(f"gradient norm {norm} at update {number}")
+    if not math.isfinite(length):
+        raise Diverged(f"gradient norm {length} at update {number}")
     if not math.isfinite(loss):
         raise Diverged(f"loss {loss} at update {number}")
 
@@ -163,8 +164,8 @@ def update(agent: Learner, losses: Minibatch) -> dict[str, Tensor]:
         parameter.grad = None
     terms = agent.interventions.gradient(agent, losses)
     loss = float(total(terms).detach())  # infinite targets have finite Huber gradients
-    norm = clip([p.grad for p in trained if p.grad is not None], agent.max_grad_norm)
-    refuse_infinite(norm, loss, agent.num_updates + 1)
+    length = clip([p.grad for p in trained if p.grad is not None], agent.max_grad_norm)
+    refuse_infinite(length, loss, agent.num_updates + 1)
     optimizer.step()
     agent.num_updates += 1
     agent.interventions.after_update(agent)

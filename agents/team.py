@@ -36,7 +36,7 @@ from rlplastic.errors import Diverged
 from rlplastic.interventions import Learner, total
 from rlplastic.interventions.ascent import moved_along, norm, norms
 
-Raised = list[Exception | None]  # by each of several learners
+Raised = dict[SupervisedLearner, Exception | None]  # what each of several learners did
 
 
 class Team:
@@ -46,12 +46,12 @@ class Team:
         self._learners: list[SupervisedLearner] = []
         self._stacks: list[Stack] = []
 
-    def take(self, turns: Sequence[Turn]) -> Raised:
-        """Take a turn of each learner, all to answer or all to update."""
+    def take(self, turns: Sequence[Turn]) -> list[Exception | None]:
+        """Take a turn of each learner, all to answer or all to update; for each, what it raised."""
         learners = [turn.learner for turn in turns]
         if turns[0].what == "answer":
             self._seat(learners)
-        raised: dict[SupervisedLearner, Exception | None] = {}
+        raised: Raised = {}
         for stack in self._stacks:
             raised |= stack.answer() if turns[0].what == "answer" else stack.update(learners)
         for turn in turns:
@@ -88,7 +88,7 @@ def kind_of(learner: SupervisedLearner) -> Hashable:
     interventions, space = learner.interventions, learner.action_space
     if chain is None or not isinstance(space, spaces.Discrete) or learner.device.type != "cpu":
         return None
-    layers = [module for module in chain if type(module) is not nn.Flatten]
+    layers = _layers(learner)
     if any(module._parameters and type(module) is not nn.Linear for module in layers):
         return None
     (group, *more) = optimizer.param_groups
@@ -142,7 +142,7 @@ class Stack:
         """False if the weights of a learner have been moved elsewhere since."""
         return [own.data_ptr() for own in self._own] == self._places
 
-    def answer(self) -> dict[SupervisedLearner, Exception | None]:
+    def answer(self) -> Raised:
         """See `SupervisedLearner.answer`."""
         self._batches, inputs, answers = self._shown()
         self._slopes, found = by_hand(self.chain, inputs, answers)
@@ -162,9 +162,7 @@ class Stack:
         batches = map(Batch, seen.view(*shape, *seen.shape[1:]).unbind(), answers.unbind())
         return list(batches), inputs, answers
 
-    def update(
-        self, learners: Sequence[SupervisedLearner]
-    ) -> dict[SupervisedLearner, Exception | None]:
+    def update(self, learners: Sequence[SupervisedLearner]) -> Raised:
         """See `rlplastic.agents.learner.update`; those that are not there stay as they are."""
         for weight in self.weights:
             weight.grad = None
@@ -175,7 +173,7 @@ class Stack:
         squares = sum(float(torch.dot(g.flatten(), g.flatten())) for g in gradients)
         short = squares < (limit / 2) ** 2  # all together, so each of them
         states = [member.state for member in self.interventions.members]
-        there, raised = set(learners), dict[SupervisedLearner, Exception | None]()
+        there, raised = set(learners), Raised()
         for seed, learner in enumerate(self.learners):
             if short and learner in there and math.isfinite(heights[seed]):
                 raised[learner] = None
@@ -238,6 +236,7 @@ class Stack:
 
 
 def _layers(learner: SupervisedLearner) -> list[nn.Module]:
+    """The modules of a learner's chain, without the one that makes rows of images."""
     return [module for module in learner.chain() or () if type(module) is not nn.Flatten]
 
 
