@@ -22,44 +22,15 @@ from stable_baselines3.dqn.policies import QNetwork
 from torch import Tensor, nn
 
 from rlplastic.agents.features import SmallCNN
+from rlplastic.agents.stacked import SpannedLinear, StackedLinear
 from rlplastic.interventions import Part
-from rlplastic.interventions.ascent import Stacked
 
 KNOWN = (nn.Linear, nn.Conv2d, nn.ReLU, nn.Tanh, nn.Flatten)
-ALIGNMENT = 64  # bytes, of torch's tensors
+STACKED = (SpannedLinear, StackedLinear)  # of several seeds
 Slopes = dict[nn.Parameter, Tensor]
 _aten: Any = torch.ops.aten  # with `.default`: to look for the overload takes as long as a kernel
 _sees: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 _MEAN, _NO_CLASS = 1, -100  # torch's own: the reduction, and the class that is left out
-
-
-class StackedLinear(nn.Module):
-    """Linear layers of several seeds: ``[seeds, batch, inputs]`` to ``[seeds, batch, outputs]``.
-
-    Args:
-        layers: One of each seed, of one shape.
-    """
-
-    def __init__(self, layers: Sequence[nn.Linear]) -> None:
-        super().__init__()
-        self.weight = _side_by_side([layer.weight for layer in layers])
-        self.bias = _side_by_side([layer.bias for layer in layers])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """A linear layer's bytes for each seed, as far as the kernels' go."""
-        bias, weight = self.bias.unsqueeze(1), self.weight.transpose(1, 2)
-        return torch.baddbmm(bias, x, weight)
-
-
-def _side_by_side(parameters: Sequence[Tensor]) -> Stacked:
-    """Copies in one tensor, each where a tensor of its own could begin: kernels heed that."""
-    first = parameters[0].detach()
-    place = ALIGNMENT // first.element_size()
-    room = first.new_empty(len(parameters), -(-first.numel() // place) * place)
-    stacked = room[:, : first.numel()].view(len(parameters), *first.shape)
-    for mine, parameter in zip(stacked, parameters, strict=True):
-        mine.copy_(parameter.detach())
-    return Stacked(stacked)
 
 
 def chain_of(network: Any) -> list[nn.Module] | None:
@@ -137,26 +108,26 @@ def shown(observations: Tensor) -> Tensor:
     return observations.float()
 
 
-def outputs(chain: Sequence[nn.Module], inputs: Tensor) -> list[Tensor]:
+def outputs(chain: Sequence[Any], inputs: Tensor) -> list[Tensor]:
     """What goes into each module of a chain, and last what comes out; call it without gradients."""
     found = [inputs]
     x = inputs
     for module in chain:
         kind = type(module)
         if kind is nn.Linear:
-            x = F.linear(x, module.weight, module.bias)  # type: ignore[arg-type]
-        elif kind is StackedLinear:
-            x = module(x)
+            x = F.linear(x, module.weight, module.bias)
+        elif kind in STACKED:
+            x = module.outputs(x)
         elif kind is nn.ReLU:
             x = torch.relu_(x)  # of weights that nobody else has seen
         elif kind is nn.Tanh:
             x = torch.tanh_(x)
         elif kind is nn.Conv2d:
-            x = module._conv_forward(x, module.weight, module.bias)  # type: ignore[operator]
+            x = module._conv_forward(x, module.weight, module.bias)
         elif kind is nn.Flatten:
             x = x.flatten(1)
         else:
-            x = F.leaky_relu(x, module.negative_slope)  # type: ignore[arg-type]
+            x = F.leaky_relu(x, module.negative_slope)
         found.append(x)
     return found
 
@@ -190,9 +161,7 @@ def by_weight(chain: Sequence[nn.Module], found: Sequence[Tensor]) -> Slopes:
 
 
 def _laid_out(values: Tensor, like: Tensor) -> Tensor:
-    """Values in the memory layout of another tensor of their shape, unless seeds lie apart."""
-    if isinstance(like, Stacked):
-        return values
+    """Values in the memory layout of another tensor of their shape."""
     return values if values.stride() == like.stride() else torch.empty_like(like).copy_(values)
 
 
@@ -244,7 +213,7 @@ def through(
         further: Whether somebody asks for the gradient of what comes in; else it may be anything.
     """
     found: list[Tensor] = []
-    first = 0 if further else next(i for i, module in enumerate(chain) if module._parameters)
+    first = 0 if further else next(i for i, module in enumerate(chain) if _learns(module))
     for place in reversed(range(first, len(chain))):
         module, x = chain[place], passed[place]
         kind = type(module)
@@ -252,10 +221,10 @@ def through(
             found += [g.sum(0), g.t().mm(x)]
             if place > first or further:
                 g = g.mm(module.weight)
-        elif kind is StackedLinear:
-            found += [g.sum(1), torch.bmm(g.transpose(1, 2), x)]
+        elif kind in STACKED:
+            found += reversed(module.slopes(g, x))
             if place > first or further:
-                g = torch.bmm(g, module.weight)
+                g = module.back(g)
         elif kind is nn.ReLU:
             g = _aten.threshold_backward.default(g, x, 0)
         elif kind is nn.Tanh:
@@ -270,8 +239,15 @@ def through(
     return found[::-1], g
 
 
+def _learns(module: Any) -> bool:
+    return type(module) in STACKED or bool(module._parameters)
+
+
 def by_hand(
-    chain: Sequence[Any], inputs: Tensor, answers: Tensor
+    chain: Sequence[Any],
+    inputs: Tensor,
+    answers: Tensor,
+    gather: Callable[[Sequence[Tensor]], Slopes] | None = None,
 ) -> tuple[Callable[..., tuple[dict[str, Tensor], list[Slopes]]], Tensor]:
     """A critic's `rlplastic.interventions.Losses.slopes`, and the outputs at the weights as are.
 
@@ -279,6 +255,7 @@ def by_hand(
         chain: The modules, whose weights are all learnt.
         inputs: What goes into the first.
         answers: As in `mean_loss`.
+        gather: From the gradients of all weights, in order, to those that are known to others.
     """
     with torch.no_grad():
         passes = [outputs(chain, inputs)]
@@ -288,8 +265,9 @@ def by_hand(
         with torch.no_grad():
             passed = passes.pop() if passes else outputs(chain, inputs)
             loss, slope = mean_loss(passed[-1], answers)
-            found = by_weight(chain, slopes(chain, passed, slope))
-            return {"critic": loss}, [{} if part == "others" else found for part in parts]
+            found = slopes(chain, passed, slope)
+            known = gather(found) if gather else by_weight(chain, found)
+            return {"critic": loss}, [{} if part == "others" else known for part in parts]
 
     return terms_and_slopes, first
 
@@ -300,7 +278,7 @@ def mean_loss(found: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
     Cross-entropy where there are classes to choose from, squared error where there are numbers.
 
     Args:
-        found: ``[batch, outputs]``; of several seeds ``[seeds, batch, classes]``, with a loss each,
+        found: ``[batch, outputs]``; of several seeds ``[seeds, classes, batch]``, with a loss each,
             whose last bits are not those of one seed alone.
         answers: int64 ``[batch]``, or float32 ``[batch, outputs]``; int64 ``[seeds, batch]``.
     """
@@ -317,13 +295,12 @@ def mean_loss(found: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _mean_losses(found: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
-    """The kernels of `mean_loss` that work row by row, on the rows of all seeds."""
-    chosen = answers.reshape(-1, 1)
-    logs = torch.log_softmax(found.flatten(0, 1), 1)
-    losses = logs.gather(1, chosen).view(answers.shape).mean(1).neg_()
-    by_logs = torch.zeros_like(logs).scatter_(1, chosen, -1 / answers.shape[1])
-    slope = torch._log_softmax_backward_data(by_logs, logs, 1, logs.dtype)
-    return losses, slope.view(found.shape)
+    """Cross-entropy of each seed."""
+    chosen, share = answers.unsqueeze(1), 1 / answers.shape[1]
+    logs = torch.log_softmax(found, 1)
+    losses = logs.gather(1, chosen).sum(2).flatten().mul_(-share)
+    ones = torch.full(chosen.shape, -1.0, dtype=logs.dtype)
+    return losses, logs.exp().scatter_add_(1, chosen, ones).mul_(share)
 
 
 def _through_convolution(

@@ -96,6 +96,14 @@ class Predictor(BasePolicy):
             inputs = inputs / 255.0
         return inputs
 
+    def write_inputs(self, observations: np.ndarray[Any, Any], place: np.ndarray[Any, Any]) -> None:
+        """What `inputs` makes of observations, flat, into an array of float32 that is there."""
+        flat = observations.reshape(place.shape)
+        if self._images:
+            np.divide(flat, 255.0, out=place, dtype=np.float32)
+        else:
+            place[:] = flat
+
     def forward(self, observations: Tensor) -> Tensor:
         """``[batch, classes]`` logits, or ``[batch, outputs]`` numbers."""
         outputs: Tensor = self.net(self.features_extractor(self.inputs(observations)))

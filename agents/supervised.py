@@ -151,8 +151,13 @@ class SupervisedLearner(BaseAlgorithm):
         self, total_timesteps: int, callback: Any = None, log_interval: int | None = None
     ) -> Self:
         """Answer and learn from so many examples, a minibatch at a time."""
+        from rlplastic.agents.team import Team  # which knows this class
+
+        team = Team()
         for turn in self.turns(total_timesteps, callback):
-            turn.take()
+            (raised,) = team.take([turn])
+            if raised is not None:
+                raise raised
         return self
 
     def turns(self, total_timesteps: int, callback: Any = None) -> Iterator[Turn]:

@@ -2,15 +2,12 @@
 
 The way to a kernel takes as long as the kernel where networks are small. Learners that differ in
 their seed, or in what they see, do the same steps on weights of the same shapes, so the weights of
-all of them lie side by side and each step is done once::
-
-    weights of a seed  [outputs, inputs]  ->  a view of  [seeds, outputs, inputs]
-    x W' + b, g' x, norms, steps          ->  the same of all seeds at once
+all of them lie side by side and each step is done once (`rlplastic.agents.stacked`).
 
 Streams, scores, records, probes and checkpoints stay each learner's own. So does every bit of its
-numbers: whether the kernels give a seed among others what they give it alone depends on processor
-and shape, and is tried before learners are stacked. Those that cannot be stacked take their turns
-one after the other.
+numbers: a learner that is alone is a stack of one, and whether the kernels give a seed among others
+what they give it alone, which depends on processor and shape, is tried before learners are stacked.
+Those of which that is not so, or that cannot be stacked, take their turns one after the other.
 """
 
 from __future__ import annotations
@@ -27,14 +24,14 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from rlplastic.agents.direct import StackedLinear, by_hand, mean_loss, outputs, slopes, weights_of
+from rlplastic.agents.direct import by_hand, mean_loss, outputs, slopes, weights_of
 from rlplastic.agents.learner import clip, refuse_infinite
-from rlplastic.agents.predictor import answers_of
 from rlplastic.agents.sgd import LeanSGD
-from rlplastic.agents.supervised import Batch, SupervisedLearner, Turn
+from rlplastic.agents.stacked import StackedNetwork
+from rlplastic.agents.supervised import SupervisedLearner, Turn
 from rlplastic.errors import Diverged
 from rlplastic.interventions import Learner, total
-from rlplastic.interventions.ascent import moved_along, norm, norms
+from rlplastic.interventions.ascent import moved_along, norms
 
 Raised = dict[SupervisedLearner, Exception | None]  # what each of several learners did
 
@@ -75,11 +72,12 @@ class Team:
                 number = 0 if learner.interventions.idle else learner.num_updates
                 alike[kind, number].append(learner)
         self._learners, self._stacks = learners, []
-        for stack in [Stack(group) for group in alike.values() if len(group) > 1]:
-            if stack.is_exact():
+        for group in alike.values():
+            stack = Stack(group)
+            if len(group) == 1 or stack.is_exact():
                 self._stacks.append(stack)
             else:
-                stack.release()
+                self._stacks += [Stack([learner]) for learner in group]
 
 
 def kind_of(learner: SupervisedLearner) -> Hashable:
@@ -89,7 +87,7 @@ def kind_of(learner: SupervisedLearner) -> Hashable:
     if chain is None or not isinstance(space, spaces.Discrete) or learner.device.type != "cpu":
         return None
     layers = _layers(learner)
-    if any(module._parameters and type(module) is not nn.Linear for module in layers):
+    if any(module._parameters and not _fits(module) for module in layers):
         return None
     (group, *more) = optimizer.param_groups
     if type(optimizer) is not LeanSGD or more or group["momentum"] or group["weight_decay"]:
@@ -114,18 +112,19 @@ class Stack:
         self.learners = list(learners)
         first = learners[0]
         chains = [_layers(learner) for learner in learners]
-        self.chain: list[Any] = [
-            StackedLinear(modules) if type(modules[0]) is nn.Linear else modules[0]
-            for modules in zip(*chains, strict=True)
-        ]
-        self.weights = weights_of(self.chain)
-        self._stacked = dict(zip(weights_of(chains[0]), self.weights, strict=True))
+        self.network = StackedNetwork.of(chains, first.n_envs)
+        parameters = self.network.parameter_of()
+        self._stacked = dict(zip(weights_of(chains[0]), parameters, strict=True))
         self._own: list[nn.Parameter] = []
         for seed, chain in enumerate(chains):
-            for stacked, own in zip(self.weights, weights_of(chain), strict=True):
-                own.data = stacked.data[seed]
+            for values, own in zip(self.network.owned(seed), weights_of(chain), strict=True):
+                own.data = values.view(own.shape)
                 self._own.append(own)
         self._places = [own.data_ptr() for own in self._own]
+        self._scopes: dict[str, list[nn.Parameter]] = {}
+        width = weights_of(chains[0])[0].shape[1]
+        self._inputs = torch.empty(len(learners), first.n_envs, width)
+        self._answers = torch.empty(len(learners), first.n_envs, dtype=torch.int64)
         self._rate: float = first.policy.optimizer.param_groups[0]["lr"]
         self.interventions = first.interventions
 
@@ -136,7 +135,10 @@ class Stack:
 
     def scope(self, name: str) -> list[nn.Parameter]:
         """The stacked parameters of a scope."""
-        return [self._stacked[own] for own in self.learners[0].scope(name)]
+        if name not in self._scopes:
+            own = self.learners[0].scope(name)
+            self._scopes[name] = list(dict.fromkeys(self._stacked[one] for one in own))
+        return self._scopes[name]
 
     def holds(self) -> bool:
         """False if the weights of a learner have been moved elsewhere since."""
@@ -144,95 +146,104 @@ class Stack:
 
     def answer(self) -> Raised:
         """See `SupervisedLearner.answer`."""
-        self._batches, inputs, answers = self._shown()
-        self._slopes, found = by_hand(self.chain, inputs, answers)
-        rows = answers_of(found.flatten(0, 1), self.learners[0].action_space)
-        given = rows.view(answers.shape).numpy()
-        for learner, mine in zip(self.learners, given, strict=True):
+        network, columns = self.network, self._look()
+        self._slopes, self._found = by_hand(network.chain, columns, self._answers, network.gather)
+        for learner, mine in zip(self.learners, self._found.numpy().argmax(1), strict=True):
             learner.given = mine
-        self._found = found.unbind()
         return dict.fromkeys(self.learners)
 
-    def _shown(self) -> tuple[list[Batch], Tensor, Tensor]:
-        """Each learner's minibatch; what goes into the first layers, and the right answers."""
-        shape = len(self.learners), self.learners[0].n_envs
-        seen = torch.from_numpy(np.concatenate([one._last_obs for one in self.learners]))
-        answers = torch.from_numpy(np.concatenate([one.examples.answers for one in self.learners]))
-        inputs, answers = self.learners[0].policy.inputs(seen).view(*shape, -1), answers.view(shape)
-        batches = map(Batch, seen.view(*shape, *seen.shape[1:]).unbind(), answers.unbind())
-        return list(batches), inputs, answers
+    def _look(self) -> Tensor:
+        """Take up what is shown to each learner; what goes into the first layers."""
+        self._batches = [learner._shown() for learner in self.learners]
+        places = zip(self.learners, self._inputs.numpy(), self._answers.numpy(), strict=True)
+        for learner, inputs, answers in places:
+            learner.policy.write_inputs(cast(Any, learner._last_obs), inputs)
+            answers[:] = learner.examples.answers
+        with torch.no_grad():
+            self.network.show(self._inputs)
+        return self._inputs.transpose(1, 2)
 
     def update(self, learners: Sequence[SupervisedLearner]) -> Raised:
         """See `rlplastic.agents.learner.update`; those that are not there stay as they are."""
-        for weight in self.weights:
-            weight.grad = None
+        for parameter in self.network.parameters:
+            parameter.grad = None
         losses: Any = SimpleNamespace(slopes=self._slopes)
         terms = self.interventions.gradient(cast(Learner, self), losses)
-        gradients: list[Any] = [weight.grad for weight in self.weights]
-        heights, limit = total(terms).tolist(), self.learners[0].max_grad_norm
-        squares = sum(float(torch.dot(g.flatten(), g.flatten())) for g in gradients)
-        short = squares < (limit / 2) ** 2  # all together, so each of them
+        gradients: list[Any] = [parameter.grad for parameter in self.network.parameters]
+        heights = total(terms).tolist()
+        fine = self._are_short(gradients) and all(map(math.isfinite, heights))
+        lengths = () if fine else norms(self.network.parameters, gradients).tolist()
         states = [member.state for member in self.interventions.members]
-        there, raised = set(learners), Raised()
+        there, raised, left = set(learners), Raised(), list[int]()
         for seed, learner in enumerate(self.learners):
-            if short and learner in there and math.isfinite(heights[seed]):
-                raised[learner] = None
-                continue
-            mine = [gradient[seed] for gradient in gradients]
             if learner in there:
-                raised[learner] = _checked(learner, mine, heights[seed])
+                raised[learner] = None
+                if not fine:
+                    mine = [gradient[seed] for gradient in gradients]
+                    raised[learner] = _checked(learner, mine, lengths[seed], heights[seed])
             if learner not in there or raised[learner] is not None:
-                torch._foreach_zero_(mine)  # of SGD: its weights are left as they are
-        with torch.no_grad():
-            weights = [weight.data for weight in self.weights]
-            torch._foreach_add_(weights, gradients, alpha=-self._rate)
-        for learner, batch, found in zip(self.learners, self._batches, self._found, strict=True):
+                left.append(seed)
+        self._step(gradients, left)
+        for seed, learner in enumerate(self.learners):
             if learner in there and raised[learner] is None:
                 for member, state in zip(learner.interventions.members, states, strict=True):
                     member.state.update(state)
-                learner.has_learnt(batch, partial(_loss, found, batch.answers))
+                batch = self._batches[seed]
+                learner.has_learnt(batch, partial(_loss, self._found, seed, batch.answers))
         return raised
 
     def is_exact(self) -> bool:
         """Whether the kernels give each learner, to the bit, what they give it alone."""
-        batches, inputs, answers = self._shown()
-        together = self._trial(self.chain, inputs, answers)
-        for seed, learner in enumerate(self.learners):
-            mine = learner.policy.inputs(batches[seed].observations).flatten(1)
-            alone = self._trial(_layers(learner), mine, answers[seed])
-            if not all(map(_same, alone, (values[seed] for values in together))):
+        self._look()
+        inputs, answers = self._inputs, self._answers
+        together = _trial(self.network, inputs, answers, self._rate)
+        for seed in range(len(self.learners)):
+            mine = slice(seed, seed + 1)
+            alone = _trial(self.network.seed(seed), inputs[mine], answers[mine], self._rate)
+            if not all(map(_same, alone, (values[mine] for values in together))):
                 return False
         return True
 
-    def release(self) -> None:
-        """Give each learner weights of its own again."""
-        for own in self._own:
-            own.data = own.data.clone()
+    def _are_short(self, gradients: Sequence[Tensor]) -> bool:
+        """Whether all of them together are so short that no norm need be looked at."""
+        return self.network.at_most(gradients) < self.learners[0].max_grad_norm / 2
 
-    def _trial(self, chain: Sequence[Any], inputs: Tensor, answers: Tensor) -> list[Tensor]:
-        """Everything that an update computes, of a stack or of one learner; no weight moves."""
-        weights, made = weights_of(chain), list[Tensor]()
-        before = [weight.data for weight in weights]
+    def _step(self, gradients: Sequence[Tensor], left: list[int]) -> None:
+        """Gradient descent, of all seeds but those that are left as they are."""
+        kept = [values[left] for values in self.network.values] if left else []
         with torch.no_grad():
-            for _ in "ab":  # here, and at a point nearby
-                passed = outputs(chain, inputs)
-                found = slopes(chain, passed, mean_loss(passed[-1], answers)[1])
-                length = norms(found) if inputs.ndim == 3 else norm(found)
-                made += [passed[-1], *found, length]
-                factor = length if inputs.ndim == 3 else float(length)
-                for weight, moved in zip(weights, moved_along(before, found, factor), strict=True):
-                    weight.data = moved
-            made += [weight.data for weight in weights]
-            for weight, values in zip(weights, before, strict=True):
-                weight.data = values
-            stepped = [values.clone() for values in before]
-            if inputs.ndim == 3:
-                torch._foreach_add_(stepped, found, alpha=-self._rate)
-            else:
-                for values, gradient in zip(stepped, found, strict=True):
-                    values.grad = gradient
-                LeanSGD(stepped, lr=self._rate, fused=True).step()
-            return made + stepped
+            self.network.descend(gradients, self._rate)
+        for values, before in zip(self.network.values, kept, strict=False):
+            values[left] = before
+
+
+def _trial(network: StackedNetwork, inputs: Tensor, answers: Tensor, rate: float) -> list[Tensor]:
+    """Everything that an update computes; no weight moves."""
+    parameters, made = network.parameters, list[Tensor]()
+    here = [parameter.data for parameter in parameters]
+    with torch.no_grad():
+        network.show(inputs)
+        for _ in "ab":  # here, and at a point nearby
+            passed = outputs(network.chain, inputs.transpose(1, 2))
+            found = network.gather(slopes(network.chain, passed, mean_loss(passed[-1], answers)[1]))
+            gradients = [found[parameter] for parameter in parameters]
+            lengths = torch.from_numpy(norms(parameters, gradients).astype(np.float32))
+            made += [passed[-1], *gradients, lengths]
+            nearby = moved_along(here, gradients, lengths)
+            for parameter, data in zip(parameters, nearby, strict=True):
+                parameter.data = data
+        for parameter, data in zip(parameters, here, strict=True):
+            parameter.data = data
+        before = [each.clone() for each in network.values]
+        network.descend(gradients, rate)
+        made += [each.clone() for each in network.values]
+        for each, kept in zip(network.values, before, strict=True):
+            each.copy_(kept)
+    return made
+
+
+def _fits(module: Any) -> bool:
+    return type(module) is nn.Linear and module.bias is not None
 
 
 def _layers(learner: SupervisedLearner) -> list[nn.Module]:
@@ -240,19 +251,22 @@ def _layers(learner: SupervisedLearner) -> list[nn.Module]:
     return [module for module in learner.chain() or () if type(module) is not nn.Flatten]
 
 
-def _checked(learner: SupervisedLearner, gradients: list[Tensor], loss: float) -> Exception | None:
+def _checked(
+    learner: SupervisedLearner, gradients: list[Tensor], length: float, loss: float
+) -> Exception | None:
     """Clip a learner's gradient; what it raises if that, or the loss, is not finite."""
     try:
-        refuse_infinite(clip(gradients, learner.max_grad_norm), loss, learner.num_updates + 1)
+        found = clip(gradients, learner.max_grad_norm, length)
+        refuse_infinite(found, loss, learner.num_updates + 1)
     except Diverged as error:
         return error
     return None
 
 
-def _loss(found: Tensor, answers: Tensor) -> float:
+def _loss(found: Tensor, seed: int, answers: Tensor) -> float:
     """The loss of one learner, as it has it alone."""
     with torch.no_grad():
-        return mean_loss(found, answers)[0].item()
+        return mean_loss(found[seed].t(), answers)[0].item()
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

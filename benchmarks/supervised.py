@@ -11,13 +11,13 @@ two hidden layers of 100, minibatches of 16, one thread. In turn, within each re
 torch, torch-adam   forward, loss, backward and ``optimizer.step()`` (fused), and nothing else
 none, sam, gnp      the agent ``mlp`` on its stream, which scores every answer, with ``sgd``
 adam, adam+l2init   the same with ``adam``
-none-5, ...         five seeds of the agent in one process, as a bench runs them
+none-10, ...        ten seeds of the agent in one process, as a bench runs them
 ==================  ===========================================================================
 
 Printed are medians over the repeats: updates per second of wall-clock and of processor time (of
-five seeds, those of all of them), and the ratios of the latter within each repeat (the ones to go
+ten seeds, those of all of them), and the ratios of the latter within each repeat (the ones to go
 by on a shared machine): to the plain loop with the same optimizer, of the time of an update to that
-of one with ``none``, and of five seeds together to one.
+of one with ``none``, and of ten seeds together to one.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from rlplastic.envs.schedules import Periodic
 from rlplastic.envs.stream import Stream
 from rlplastic.envs.supervised import Examples
 from rlplastic.interventions import Interventions
+from rlplastic.teams import LARGEST
 
 BATCH = 16
 WARM = 100  # updates that are not timed
@@ -54,8 +55,7 @@ ARMS = {
     "adam": ("adam", "none"),
     "adam+l2init": ("adam", "l2init"),
 }
-SEEDS = 5  # of a team, as `rlplastic.teams` makes them
-TEAMS = {f"{kind}-{SEEDS}": kind for kind in ("none", "sam", "gnp")}
+TEAMS = {f"{kind}-{LARGEST}": kind for kind in ("none", "sam", "gnp")}
 PLAIN = {"sgd": ("torch", "none"), "adam": ("torch-adam", "adam")}
 Timed = tuple[float, float]  # seconds for one update: wall-clock, processor
 
@@ -105,16 +105,16 @@ def arm(data: datasets.Dataset, kind: str, updates: int, tasks: int) -> Timed:
 
 
 def team(data: datasets.Dataset, kind: str, updates: int, tasks: int) -> Timed:
-    """Five of them, in turn; the time of an update is that of one seed."""
-    agents = [learner(data, TEAMS[kind], tasks, seed) for seed in range(SEEDS)]
-    members, rounds = Team(), updates // SEEDS
+    """Ten of them, in turn; the time of an update is that of one seed."""
+    agents = [learner(data, TEAMS[kind], tasks, seed) for seed in range(LARGEST)]
+    members, rounds = Team(), updates // LARGEST
     turns = [agent.turns((WARM + rounds) * BATCH) for agent in agents]
     began: Timed = (0.0, 0.0)
     for number in range(2 * (WARM + rounds)):  # to answer, to update
         if number == 2 * WARM:
             began = time.perf_counter(), time.process_time()
         members.take([next(turn) for turn in turns])
-    return _since(began, rounds * SEEDS)
+    return _since(began, rounds * LARGEST)
 
 
 def learner(data: datasets.Dataset, kind: str, tasks: int, seed: int) -> Any:
@@ -154,7 +154,7 @@ def report(timed: dict[str, list[Timed]]) -> list[str]:
             plain, none = PLAIN[ARMS[one][0]]
             line += f", {median(_over(timed[plain], runs)):.2f} of {plain}"
             if one != none:
-                there = none if one == kind else f"{none}-{SEEDS}"
+                there = none if one == kind else f"{none}-{LARGEST}"
                 line += f", {spread(_over(runs, timed[there]))} times {there}"
         if one != kind:
             line += f", {spread(_over(timed[one], runs))} of the updates of {one}"

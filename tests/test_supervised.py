@@ -448,7 +448,7 @@ def test_upgd_with_moments_is_refused_where_the_step_size_is_that_of_sgd():
         (DIGITS, "mlp", {"hidden": (1, 7), "optimizer": "adam"}),
         (DIGITS, "cnn", {"channels": (3, 4), "hidden": (9,)}),
         ({"name": "Bits"}, "mlp", {"hidden": (5,), "max_grad_norm": 0.05}),
-        (DIGITS, "mlp", {"hidden": (6,), "activation": "tanh"}),
+        (DIGITS, "mlp", {"hidden": (6,), "activation": "tanh", "momentum": 0.9}),
         (DIGITS, "cnn", {"channels": (3,), "hidden": (9,), "activation": "leaky_relu"}),
     ],
 )

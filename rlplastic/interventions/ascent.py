@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
 from rlplastic.interventions import Learner, Losses, total
 
+Array = np.ndarray[Any, Any]
 Gradients = list[Tensor | None]
 Factor = float | Tensor  # a number; of stacked seeds one for each: ``[seeds]``
 Offset = tuple[Sequence[Tensor], Factor]  # ε: tensors and the factor that is common to them
@@ -19,12 +22,25 @@ Combine = Callable[[Gradients, Gradients, list[Parameter]], Gradients]
 Look = Callable[[Tensor], Tensor]
 
 
+def _squares(gradient: Tensor) -> Array:
+    rows = gradient.numpy().reshape(len(gradient), -1)
+    squares: Array = np.vecdot(rows, rows).astype(np.float64)
+    return squares
+
+
 class Stacked(Parameter):
     """A parameter of several seeds: its first dimension is the seed.
 
     An intervention with `stacks` works on these as it does on one seed's; the gradient of each
     seed's loss by its own share stands in ``.grad``.
+
+    Attributes:
+        squares: From a gradient by it to the square of its L2 norm for each seed: float64
+            ``[seeds]``. Where a parameter stands for coordinates (`rlplastic.agents.stacked`), sums
+            and multiples of gradients are those of the coordinates, and lengths are not.
     """
+
+    squares: Callable[[Tensor], Array] = staticmethod(_squares)
 
 
 def radius(rho: float, num_updates: int, warmup: int = 0, cycle: int = 0) -> float:
@@ -47,11 +63,13 @@ def norm(tensors: Sequence[Tensor]) -> Tensor:
     return found
 
 
-def norms(stacked: Sequence[Tensor]) -> Tensor:
-    """`norm`, to the bit, of each seed's share of stacked tensors: ``[seeds]``."""
-    each = [torch.linalg.vector_norm(tensor.flatten(1), dim=1) for tensor in stacked]
-    found: Tensor = torch.linalg.vector_norm(torch.stack(each, dim=1), dim=1)
-    return found
+def norms(weights: Sequence[Parameter], gradients: Sequence[Tensor]) -> Array:
+    """The L2 norm of each seed's share of the gradients of stacked weights: float64 ``[seeds]``."""
+    pairs = zip(weights, gradients, strict=True)
+    with np.errstate(all="ignore"):  # somebody refuses what is not finite
+        squares = sum(cast(Stacked, weight).squares(gradient) for weight, gradient in pairs)
+        lengths: Array = np.sqrt(np.maximum(squares, 0.0))  # sums of coordinates may cancel to less
+    return lengths
 
 
 def per_norm(rho: float, tensors: Sequence[Tensor]) -> float:
@@ -172,8 +190,8 @@ def along_gradient(rho: float, *, normalised: bool = True) -> Step:
         if not normalised:
             return gradients, rho
         if isinstance(weights[0], Stacked):
-            each = [rho / (length + 1e-12) for length in norms(gradients).tolist()]
-            return gradients, gradients[0].new_tensor(each)
+            each = rho / (norms(weights, gradients) + 1e-12)
+            return gradients, torch.from_numpy(each.astype(np.float32))
         return gradients, per_norm(rho, gradients)
 
     return step

@@ -75,8 +75,9 @@ class Intervention:
             each `every`-th where it has that option.
         stacks: True if in an update it has at most a `gradient`, which draws nothing, asks the
             losses for no more than their ``slopes``, and takes a learner that stands for several
-            seeds: it has `num_updates` and `scope`, whose parameters are `ascent.Stacked`. What it
-            does to each seed must be, to the bit, what it does to one alone.
+            seeds: it has `num_updates` and `scope`, whose parameters are `ascent.Stacked`. Those
+            may be packed or coordinates, so that it adds gradients up and asks `ascent.norms` for
+            their lengths. What it does to each seed must not depend on the others.
     """
 
     oracle: ClassVar[bool] = False
