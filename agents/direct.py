@@ -83,11 +83,16 @@ def chain_in(containers: Sequence[Any], *others: Any) -> list[Any] | None:
 
 def unwatched(module: Any) -> bool:
     """True for a module without hooks."""
-    return not (
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
+    return not any(hooks_of(module))
+
+
+def hooks_of(module: Any) -> tuple[dict[int, Any], ...]:
+    """The hooks of a module, as it keeps them."""
+    return (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
     )
 
 

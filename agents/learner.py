@@ -134,19 +134,17 @@ def wrapped(
     return args
 
 
-def clip(gradients: list[Tensor], limit: float, length: float | None = None) -> float:
-    """`torch.nn.utils.clip_grad_norm_`'s norm and bytes; what is short enough is left alone.
+def clip(gradients: list[Tensor], limit: float) -> float:
+    """`torch.nn.utils.clip_grad_norm_`'s norm and bytes; what is short enough is left alone."""
+    return shorten(gradients, norm(gradients), limit)
 
-    Args:
-        gradients: What to clip, in place.
-        limit: To this norm.
-        length: Their norm, if somebody knows it.
-    """
-    found = norm(gradients) if length is None else torch.tensor(length)
-    length = float(found)
-    if math.isfinite(length) and length + 1e-6 > limit * (1 - 1e-6):
-        torch._foreach_mul_(gradients, (limit / (found + 1e-6)).clamp(max=1.0))
-    return length
+
+def shorten(gradients: list[Tensor], length: Tensor, limit: float) -> float:
+    """The same, where their norm is known."""
+    found = float(length)
+    if math.isfinite(found) and found + 1e-6 > limit * (1 - 1e-6):
+        torch._foreach_mul_(gradients, (limit / (length + 1e-6)).clamp(max=1.0))
+    return found
 
 
 def refuse_infinite(length: float, loss: float, number: int) -> None:

@@ -26,63 +26,227 @@ with float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rlplastic.interventions.ascent import Stacked
 
 ALIGNMENT = 64  # bytes, of torch's tensors: kernels heed where a matrix begins
-Array = np.ndarray[Any, Any]
-Seen = tuple[int, list[Tensor]]  # where rows begin, and views of them
-Slot = tuple[int, tuple[int, int], tuple[int, int]]  # where in a row, shape and strides
+Slot = tuple[int, int, int]  # of a weight in a row: where it begins, height and width
 
 
-class Packed(Stacked):
-    """Weights of several layers, those of a seed in one row: ``[seeds, numbers]``.
+class Part(Protocol):
+    """Some weights of all seeds, which move together.
 
     Attributes:
-        slots: Of each weight.
-        gaps: What is between them and behind the last: zeros.
+        values: Where they lie: ``[seeds, ...]``.
     """
 
-    slots: Sequence[Slot]
-    gaps: list[Tensor]
-    _home: Seen
-    _away: Seen
+    values: Tensor
 
-    @staticmethod
-    def at(rows: Tensor, slots: Sequence[Slot]) -> Packed:
-        """Rows of which the slots are known."""
-        made = Packed(rows)
-        made.slots, made.gaps = slots, []
-        ends = [offset for offset, *_ in slots[1:]] + [rows.shape[1]]
-        for end, (offset, (height, width), _) in zip(ends, slots, strict=True):
-            made.gaps.append(rows.new_zeros(len(rows), end - offset - height * width))
-        made._home = made._away = rows.data_ptr(), in_slots(rows, slots)
-        return made
+    @property
+    def parameter(self) -> Stacked:
+        """What stands for them, to interventions."""
+
+    def seed(self, seed: int) -> Part:
+        """Those of one seed, in the same place."""
 
     def views(self) -> list[Tensor]:
-        """What is in the slots now: ``[seeds, *shape]`` each."""
-        place = self.data_ptr()
+        """Each of the weights as `parameter` has it now: ``[seeds, *shape]``."""
+
+    def gradient(self, found: Iterator[Tensor]) -> Tensor:
+        """That of `parameter`, from those of the weights, which come next."""
+
+    def at_most(self, gradient: Tensor) -> float:
+        """What the square of no seed's length exceeds; nan or inf if a number is that."""
+
+    def is_home(self) -> bool:
+        """Whether `parameter` stands at `values`."""
+
+    def descend(self, gradient: Tensor, rate: float) -> None:
+        """Move `values` down a gradient of `parameter`."""
+
+
+class Block:
+    """Weights of small layers, those of a seed in one row.
+
+    Args:
+        rows: ``[seeds, numbers]``; what is in no slot is 0.
+        slots: Of each weight, in order.
+    """
+
+    def __init__(self, rows: Tensor, slots: Sequence[Slot]) -> None:
+        self.parameter, self.values, self.slots = Stacked(rows), rows, slots
+        ends = [begin for begin, *_ in slots[1:]] + [rows.shape[1]]
+        self._gaps = [
+            rows.new_zeros(len(rows), end - begin - height * width)
+            for end, (begin, height, width) in zip(ends, slots, strict=True)
+        ]
+        self._home = self._away = rows.data_ptr(), self._in_slots(rows)
+
+    @classmethod
+    def of(cls, weights: Sequence[Sequence[Tensor]]) -> Block:
+        """Copies of weights, of each of which there is one for each seed."""
+        unit = ALIGNMENT // weights[0][0].element_size()
+        shapes = [(len(first), first.numel() // len(first)) for first, *_ in weights]
+        begins = [0, *accumulate(-(-height * width // unit) * unit for height, width in shapes)]
+        rows = weights[0][0].new_zeros(len(weights[0]), begins.pop())
+        block = cls(rows, [(b, h, w) for b, (h, w) in zip(begins, shapes, strict=True)])
+        for view, seeds in zip(block.views(), weights, strict=True):
+            for mine, values in zip(view, seeds, strict=True):
+                mine.copy_(values.view_as(mine))
+        return block
+
+    def seed(self, seed: int) -> Block:
+        """See `Part`."""
+        return Block(self.values[seed : seed + 1], self.slots)
+
+    def views(self) -> list[Tensor]:
+        """See `Part`."""
+        place = self.parameter.data_ptr()
         if place == self._home[0]:
             return self._home[1]
         if place != self._away[0]:  # what it was is kept by its views: nothing else gets its place
-            self._away = place, in_slots(self.data, self.slots)
+            self._away = place, self._in_slots(self.parameter.data)
         return self._away[1]
 
+    def gradient(self, found: Iterator[Tensor]) -> Tensor:
+        """See `Part`."""
+        return torch.cat([part for gap in self._gaps for part in (next(found).flatten(1), gap)], 1)
 
-def in_slots(rows: Tensor, slots: Sequence[Slot]) -> list[Tensor]:
-    """Views of rows: ``[seeds, *shape]`` each."""
-    seeds, (step, _), begin = rows.shape[0], rows.stride(), rows.storage_offset()
-    return [
-        rows.as_strided((seeds, *shape), (step, *strides), begin + offset)
-        for offset, shape, strides in slots
-    ]
+    def at_most(self, gradient: Tensor) -> float:
+        """See `Part`."""
+        return _square(gradient)
+
+    def is_home(self) -> bool:
+        """See `Part`."""
+        return self.parameter.data_ptr() == self._home[0]
+
+    def descend(self, gradient: Tensor, rate: float) -> None:
+        """See `Part`."""
+        self.values.add_(gradient, alpha=-rate)
+
+    def _in_slots(self, rows: Tensor) -> list[Tensor]:
+        (seeds, _), (step, _), origin = rows.shape, rows.stride(), rows.storage_offset()
+        return [
+            rows.as_strided((seeds, height, width), (step, width, 1), origin + begin)
+            for begin, height, width in self.slots
+        ]
+
+
+class Coordinates(Stacked):
+    """c of a minibatch: ``[seeds, outputs, batch]``, 0 but while somebody looks at a point nearby.
+
+    Attributes:
+        x: The minibatch: ``[seeds, batch, inputs]``.
+    """
+
+    x: Tensor
+    _gram: Tensor | None
+
+    def show(self, x: Tensor) -> None:
+        """From now on they are of this minibatch."""
+        self.x, self._gram = x, None
+
+    @property
+    def gram(self) -> Tensor:
+        """K, of float64: lengths of sums that nearly cancel are to be as good as dense ones."""
+        if self._gram is None:
+            x = self.x.double()
+            self._gram = torch.bmm(x, x.transpose(1, 2))
+        return self._gram
+
+    def squares(self, gradient: Tensor) -> Tensor:
+        """<g, gK> of each seed."""
+        g = gradient.double()
+        return torch.bmm(g, self.gram).mul_(g).sum((1, 2))
+
+
+class Span:
+    """The weights of the layer that sees the minibatch, moved within its span.
+
+    Args:
+        values: ``[seeds, outputs, inputs]``.
+        batch: Size of a minibatch.
+    """
+
+    def __init__(self, values: Tensor, batch: int) -> None:
+        self._here = values.new_zeros(*values.shape[:2], batch)
+        self.parameter, self.values = Coordinates(self._here), values
+
+    @classmethod
+    def of(cls, seeds: Sequence[Tensor], batch: int) -> Span:
+        """Copies of the weights of each seed, each where a tensor of its own could begin."""
+        first, unit = seeds[0], ALIGNMENT // seeds[0].element_size()
+        room = first.new_empty(len(seeds), -(-first.numel() // unit) * unit)
+        values = room[:, : first.numel()].view(len(seeds), *first.shape)
+        for mine, other in zip(values, seeds, strict=True):
+            mine.copy_(other)
+        return cls(values, batch)
+
+    def show(self, x: Tensor) -> None:
+        """The minibatch of an update: ``[seeds, batch, inputs]``; the weights are as they are."""
+        self.parameter.show(x)
+        self._products = torch.bmm(self.values, x.transpose(1, 2))
+
+    def outputs(self, bias: Tensor) -> Tensor:
+        """What comes out for the minibatch: ``[seeds, outputs, batch]``."""
+        found = self._products + bias
+        if self._is_here():
+            return found
+        return found.baddbmm_(self.parameter, self.parameter.gram.float())
+
+    def _is_here(self) -> bool:
+        return self.parameter.data_ptr() == self._here.data_ptr()
+
+    def seed(self, seed: int) -> Span:
+        """See `Part`."""
+        return Span(self.values[seed : seed + 1], self._here.shape[2])
+
+    def views(self) -> list[Tensor]:
+        """See `Part`: as they lie."""
+        return [self.values]
+
+    def gradient(self, found: Iterator[Tensor]) -> Tensor:
+        """See `Part`."""
+        return next(found)
+
+    def at_most(self, gradient: Tensor) -> float:
+        """See `Part`: ‖gx‖ <= ‖g‖ ‖x‖."""
+        return _square(gradient) * _square(self.parameter.x)
+
+    def is_home(self) -> bool:
+        """See `Part`; who adds in place and takes away again does not come back to the bit."""
+        return self._is_here() and not bool(self._here.any())
+
+    def descend(self, gradient: Tensor, rate: float) -> None:
+        """See `Part`."""
+        self.values.baddbmm_(gradient, self.parameter.x, alpha=-rate)
+
+
+class SpannedLinear:
+    """The layer that sees the minibatch, whose weights are a `Span`.
+
+    Args:
+        span: Its weights.
+        block: Where its bias is.
+        place: In this slot.
+    """
+
+    def __init__(self, span: Span, block: Block, place: int) -> None:
+        self._span, self._block, self._place = span, block, place
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """What comes out for the minibatch that was shown, which `x` must be."""
+        return self._span.outputs(self._block.views()[self._place])
+
+    def slopes(self, g: Tensor, x: Tensor) -> list[Tensor]:
+        """The gradients of coordinates and bias, from that by what comes out."""
+        return [g, g.sum(2)]
 
 
 class StackedLinear:
@@ -90,15 +254,15 @@ class StackedLinear:
 
     Args:
         block: Where its weight and bias are.
-        place: The slot of the weight, which the bias follows.
+        place: The weight's slot, which the bias's follows.
     """
 
-    def __init__(self, block: Packed, place: int) -> None:
-        self.block, self.place = block, place
+    def __init__(self, block: Block, place: int) -> None:
+        self._block, self._place = block, place
 
     def outputs(self, x: Tensor) -> Tensor:
         """A linear layer's numbers for each seed."""
-        weight, bias = self.block.views()[self.place : self.place + 2]
+        weight, bias = self._block.views()[self._place : self._place + 2]
         return torch.baddbmm(bias, weight, x)
 
     def slopes(self, g: Tensor, x: Tensor) -> list[Tensor]:
@@ -107,186 +271,93 @@ class StackedLinear:
 
     def back(self, g: Tensor) -> Tensor:
         """The gradient by what went in."""
-        return torch.bmm(self.block.views()[self.place].transpose(1, 2), g)
-
-
-class SpannedLinear:
-    """As `StackedLinear`, moved within the span of the minibatch that it is shown.
-
-    Args:
-        weight: ``[seeds, outputs, inputs]``, which only `step` changes.
-        block: Where its bias is: in the first slot.
-        batch: Size of a minibatch.
-
-    Attributes:
-        coordinates: c, ``[seeds, outputs, batch]``: 0 but while somebody looks at a point nearby.
-    """
-
-    def __init__(self, weight: Tensor, block: Packed, batch: int) -> None:
-        self.weight, self.block = weight, block
-        here = weight.new_zeros(*weight.shape[:2], batch)
-        self.coordinates = Stacked(here)
-        self.coordinates.squares = self._squares
-        self._here = here.data_ptr()
-
-    @property
-    def reach(self) -> float:
-        """The square of the minibatch's norm: a gradient is no longer than c's norm times it."""
-        x = self._x.numpy()
-        return float(np.vdot(x, x))
-
-    def show(self, x: Tensor) -> None:
-        """Show it the minibatch of an update: ``[seeds, batch, inputs]``."""
-        self._x = x
-        self._gram: Tensor | None = None
-        self._products = torch.bmm(self.weight, x.transpose(1, 2))
-
-    def outputs(self, x: Tensor) -> Tensor:
-        """What comes out for the minibatch that it was shown, which `x` must be."""
-        found = self._products + self.block.views()[0]
-        if self.coordinates.data_ptr() == self._here:
-            return found
-        return found.baddbmm_(self.coordinates, self.gram.float())
-
-    def slopes(self, g: Tensor, x: Tensor) -> list[Tensor]:
-        """The gradients of coordinates and bias, from that by what comes out."""
-        return [g, g.sum(2)]
-
-    @property
-    def gram(self) -> Tensor:
-        """K, of float64: lengths of sums that nearly cancel are to be as good as dense ones."""
-        if self._gram is None:
-            x = self._x.double()
-            self._gram = torch.bmm(x, x.transpose(1, 2))
-        return self._gram
-
-    def step(self, gradient: Tensor, rate: float) -> None:
-        """Move the weights down a gradient."""
-        self.weight.baddbmm_(gradient, self._x, alpha=-rate)
-
-    def _squares(self, gradient: Tensor) -> Array:
-        g = gradient.double()
-        products, rows = torch.bmm(g, self.gram).numpy(), g.numpy()
-        squares: Array = np.vecdot(products.reshape(len(rows), -1), rows.reshape(len(rows), -1))
-        return squares
+        return torch.bmm(self._block.views()[self._place].transpose(1, 2), g)
 
 
 class StackedNetwork:
     """Chains of linear layers and activations, one of each seed, on a CPU.
 
+    Args:
+        kinds: The modules of a chain, of which the first is linear.
+        parts: Its weights: a `Span` if the first layer has one, and blocks.
+
     Attributes:
         chain: As one, for `rlplastic.agents.direct.outputs` and `slopes`.
-        parameters: What can be moved: of the first layer its coordinates, where it has them, then
-            the weights up to the last layer, then those of the last layer.
-        values: ``[seeds, ...]`` each: where the weights lie.
     """
 
-    def __init__(
-        self, kinds: Sequence[nn.Module], wide: Tensor | None, blocks: Sequence[Packed], batch: int
-    ) -> None:
-        self._made = kinds, batch
+    def __init__(self, kinds: Sequence[nn.Module], parts: Sequence[Part]) -> None:
+        self._kinds, self.parts = kinds, parts
+        self._span = parts[0] if isinstance(parts[0], Span) else None
+        blocks = [part for part in parts if isinstance(part, Block)]
+        places = iter([(block, place) for block in blocks for place in range(len(block.slots))])
         self.chain: list[Any] = []
-        self._first: SpannedLinear | None = None
-        places = [(block, place) for block in blocks for place in range(len(block.slots))]
-        for module in kinds:
+        for number, module in enumerate(kinds):
             if type(module) is not nn.Linear:
                 self.chain.append(module)
-            elif wide is not None and self._first is None:
-                self._first = SpannedLinear(wide, places.pop(0)[0], batch)
-                self.chain.append(self._first)
+            elif number == 0 and self._span is not None:
+                self.chain.append(SpannedLinear(self._span, *next(places)))
             else:
-                self.chain.append(StackedLinear(*places.pop(0)))
-                places.pop(0)
-        self.blocks = blocks
-        self.parameters: list[Stacked] = [*blocks]
-        self.values = [block.data for block in blocks]
-        if self._first is not None:
-            self.parameters.insert(0, self._first.coordinates)
-            self.values.insert(0, self._first.weight)
+                self.chain.append(StackedLinear(*next(places)))
+                next(places)
 
     @classmethod
     def of(cls, chains: Sequence[Sequence[nn.Module]], batch: int) -> StackedNetwork:
-        """Copies of chains of one kind, which see minibatches of so many rows."""
+        """Copies of chains of one kind, which see minibatches of so many examples.
+
+        The head is a part of its own, since interventions may look at it alone.
+        """
         linear = [i for i, module in enumerate(chains[0]) if type(module) is nn.Linear]
         own = [[p.detach() for i in linear for p in chain[i].parameters()] for chain in chains]
-        weights = [list(seeds) for seeds in zip(*own, strict=True)]
-        spans = 2 * batch <= weights[0][0].shape[1]
-        wide = _side_by_side(weights.pop(0)) if spans else None
+        weights = list(zip(*own, strict=True))
+        parts: list[Part] = []
+        if 2 * batch <= weights[0][0].shape[1]:
+            parts.append(Span.of(weights.pop(0), batch))
         groups = [weights[:-2], weights[-2:]] if len(weights) > 2 else [weights]
-        return cls(chains[0], wide, [_packed(group) for group in groups], batch)
+        return cls(chains[0], parts + [Block.of(group) for group in groups])
+
+    @property
+    def parameters(self) -> list[Stacked]:
+        """What stands for the parts, to interventions."""
+        return [part.parameter for part in self.parts]
+
+    @property
+    def weights(self) -> list[tuple[Part, Tensor]]:
+        """Each weight of the chains, in order, and the part it belongs to: ``[seeds, *shape]``."""
+        return [(part, view) for part in self.parts for view in part.views()]
 
     def seed(self, seed: int) -> StackedNetwork:
         """The network of one seed, in the same place."""
-        mine = slice(seed, seed + 1)
-        wide = None if self._first is None else self._first.weight[mine]
-        blocks = [Packed.at(block.data[mine], block.slots) for block in self.blocks]
-        return StackedNetwork(self._made[0], wide, blocks, self._made[1])
-
-    def owned(self, seed: int) -> list[Tensor]:
-        """The weights of a seed, in the order of its chain's."""
-        found = [] if self._first is None else [self._first.weight]
-        for block in self.blocks:
-            found += block.views()
-        return [values[seed] for values in found]
-
-    def parameter_of(self) -> list[Stacked]:
-        """For each weight of a chain, in order, the parameter that it is a part of."""
-        found = [] if self._first is None else [self.parameters[0]]
-        for block in self.blocks:
-            found += [block] * len(block.slots)
-        return found
+        return StackedNetwork(self._kinds, [part.seed(seed) for part in self.parts])
 
     def show(self, x: Tensor) -> None:
         """Show it the minibatch of an update: ``[seeds, batch, inputs]``; without gradients."""
-        if self._first is not None:
-            self._first.show(x)
+        if self._span is not None:
+            self._span.show(x)
 
-    def gather(self, found: Sequence[Tensor]) -> dict[nn.Parameter, Tensor]:
+    def gradients(self, found: Sequence[Tensor]) -> dict[nn.Parameter, Tensor]:
         """From the gradients of all weights of the chain, in order, to those of `parameters`."""
-        rest, gradients = iter(found), dict[nn.Parameter, Tensor]()
-        if self._first is not None:
-            gradients[self._first.coordinates] = next(rest)
-        for block in self.blocks:
-            parts = [part for gap in block.gaps for part in (next(rest).flatten(1), gap)]
-            gradients[block] = torch.cat(parts, 1)
-        return gradients
+        rest = iter(found)
+        return {part.parameter: part.gradient(rest) for part in self.parts}
 
     def at_most(self, gradients: Sequence[Tensor]) -> float:
         """A length that no seed's gradient of `parameters` exceeds; nan or inf if one is that."""
-        squares = [float(np.vdot(g, g)) for g in map(Tensor.numpy, gradients)]
-        if self._first is not None:
-            squares[0] *= self._first.reach
-        return math.sqrt(sum(squares))
+        pairs = zip(self.parts, gradients, strict=True)
+        return math.sqrt(sum(part.at_most(gradient) for part, gradient in pairs))
+
+    def check_home(self) -> None:
+        """Raise unless every parameter is where it was before an intervention looked nearby."""
+        if not all(part.is_home() for part in self.parts):
+            raise RuntimeError(
+                "an intervention with `stacks` left weights moved: it must give parameters other "
+                ".data and put the same tensor back, as rlplastic.interventions.ascent.two_passes"
+            )
 
     def descend(self, gradients: Sequence[Tensor], rate: float) -> None:
         """A step of gradient descent, from the gradients of `parameters`; without gradients."""
-        values, rest = self.values, list(gradients)
-        if self._first is not None:
-            self._first.step(rest.pop(0), rate)
-            values = values[1:]
-        torch._foreach_add_(values, rest, alpha=-rate)
+        for part, gradient in zip(self.parts, gradients, strict=True):
+            part.descend(gradient, rate)
 
 
-def _packed(weights: Sequence[Sequence[Tensor]]) -> Packed:
-    """Copies of weights, of each of which there is one for each seed."""
-    like, unit = weights[0][0], ALIGNMENT // weights[0][0].element_size()
-    sizes = [-(-seeds[0].numel() // unit) * unit for seeds in weights]
-    offsets = [0, *accumulate(sizes)]
-    rows = like.new_zeros(len(weights[0]), offsets.pop())
-    shapes = [seeds[0].shape if seeds[0].ndim == 2 else (len(seeds[0]), 1) for seeds in weights]
-    slots = [(o, (h, w), (w, 1)) for o, (h, w) in zip(offsets, shapes, strict=True)]
-    found = Packed.at(rows, slots)
-    for view, seeds in zip(found.views(), weights, strict=True):
-        for mine, values in zip(view, seeds, strict=True):
-            mine.copy_(values.view_as(mine))
-    return found
-
-
-def _side_by_side(seeds: Sequence[Tensor]) -> Tensor:
-    """Copies in one tensor, each where a tensor of its own could begin."""
-    unit = ALIGNMENT // seeds[0].element_size()
-    room = seeds[0].new_empty(len(seeds), -(-seeds[0].numel() // unit) * unit)
-    stacked = room[:, : seeds[0].numel()].view(len(seeds), *seeds[0].shape)
-    for mine, values in zip(stacked, seeds, strict=True):
-        mine.copy_(values)
-    return stacked
+def _square(values: Tensor) -> float:
+    flat = values.view(-1)
+    return float(torch.dot(flat, flat))

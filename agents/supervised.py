@@ -68,7 +68,7 @@ class Turn(NamedTuple):
     what: Literal["answer", "update"]
 
     def take(self) -> None:
-        """Do it, alone."""
+        """Do it without a `rlplastic.agents.team.Team`, whose numbers may be rounded otherwise."""
         getattr(self.learner, self.what)()
 
 

@@ -16,16 +16,16 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from functools import partial
+from operator import is_
 from types import SimpleNamespace
 from typing import Any, cast
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from rlplastic.agents.direct import by_hand, mean_loss, outputs, slopes, weights_of
-from rlplastic.agents.learner import clip, refuse_infinite
+from rlplastic.agents.direct import by_hand, hooks_of, mean_loss, outputs, slopes, weights_of
+from rlplastic.agents.learner import refuse_infinite, shorten
 from rlplastic.agents.sgd import LeanSGD
 from rlplastic.agents.stacked import StackedNetwork
 from rlplastic.agents.supervised import SupervisedLearner, Turn
@@ -33,11 +33,12 @@ from rlplastic.errors import Diverged
 from rlplastic.interventions import Learner, total
 from rlplastic.interventions.ascent import moved_along, norms
 
+OTHER = ("momentum", "weight_decay", "maximize")  # than plain gradient descent
 Raised = dict[SupervisedLearner, Exception | None]  # what each of several learners did
 
 
 class Team:
-    """Takes the turns of learners: stacked where that changes nothing, else one after the other."""
+    """Takes the turns of learners: in one stack where that changes nothing, else one by one."""
 
     def __init__(self) -> None:
         self._learners: list[SupervisedLearner] = []
@@ -50,7 +51,12 @@ class Team:
             self._seat(learners)
         raised: Raised = {}
         for stack in self._stacks:
-            raised |= stack.answer() if turns[0].what == "answer" else stack.update(learners)
+            try:
+                raised |= stack.answer() if turns[0].what == "answer" else stack.update(learners)
+            except Exception as error:
+                if len(stack.learners) > 1:  # nobody can say whose it is
+                    raise
+                raised[stack.learners[0]] = error
         for turn in turns:
             if turn.learner not in raised:
                 raised[turn.learner] = None
@@ -87,10 +93,10 @@ def kind_of(learner: SupervisedLearner) -> Hashable:
     if chain is None or not isinstance(space, spaces.Discrete) or learner.device.type != "cpu":
         return None
     layers = _layers(learner)
-    if any(module._parameters and not _fits(module) for module in layers):
+    if not _fits(layers[0]) or any(m._parameters and not _fits(m) for m in layers):
         return None
     (group, *more) = optimizer.param_groups
-    if type(optimizer) is not LeanSGD or more or group["momentum"] or group["weight_decay"]:
+    if type(optimizer) is not LeanSGD or more or any(group[name] for name in OTHER):
         return None
     stacks = interventions.at_most_gradient and all(m.stacks for m in interventions.members)
     if not stacks:
@@ -99,6 +105,33 @@ def kind_of(learner: SupervisedLearner) -> Hashable:
     modules = tuple(map(repr, layers))
     shown = repr(learner.observation_space), learner.n_envs
     return modules, shown, space.n, interventions.members, settings, learner.max_grad_norm
+
+
+class Seat:
+    """What a learner is while it is stacked.
+
+    Args:
+        learner: Which.
+        chain: Its modules.
+        weights: Their weights, in order.
+    """
+
+    def __init__(
+        self, learner: SupervisedLearner, chain: Sequence[nn.Module], weights: list[nn.Parameter]
+    ) -> None:
+        (self._group,) = learner.policy.optimizer.param_groups
+        self._rate, self._weights = self._group["lr"], weights
+        self._places = [weight.data_ptr() for weight in weights]
+        self._hooks = [hooks for module in chain for hooks in hooks_of(module)]
+
+    def holds(self) -> bool:
+        """False if its weights, its step size or what watches it is another now."""
+        return (
+            self._group["lr"] == self._rate
+            and all(map(is_, self._group["params"], self._weights))
+            and [weight.data_ptr() for weight in self._weights] == self._places
+            and not any(self._hooks)
+        )
 
 
 class Stack:
@@ -112,20 +145,20 @@ class Stack:
         self.learners = list(learners)
         first = learners[0]
         chains = [_layers(learner) for learner in learners]
+        own = [weights_of(chain) for chain in chains]
         self.network = StackedNetwork.of(chains, first.n_envs)
-        parameters = self.network.parameter_of()
-        self._stacked = dict(zip(weights_of(chains[0]), parameters, strict=True))
-        self._own: list[nn.Parameter] = []
-        for seed, chain in enumerate(chains):
-            for values, own in zip(self.network.owned(seed), weights_of(chain), strict=True):
-                own.data = values.view(own.shape)
-                self._own.append(own)
-        self._places = [own.data_ptr() for own in self._own]
+        self.parameters = self.network.parameters
+        self._stacked: dict[nn.Parameter, nn.Parameter] = {}
+        for (part, values), weights in zip(
+            self.network.weights, zip(*own, strict=True), strict=True
+        ):
+            self._stacked[weights[0]] = part.parameter
+            for mine, weight in zip(values, weights, strict=True):
+                weight.data = mine.view(weight.shape)
+        self._seats = [Seat(*each) for each in zip(learners, chains, own, strict=True)]
         self._scopes: dict[str, list[nn.Parameter]] = {}
-        width = weights_of(chains[0])[0].shape[1]
-        self._inputs = torch.empty(len(learners), first.n_envs, width)
+        self._inputs = torch.empty(len(learners), first.n_envs, own[0][0].shape[1])
         self._answers = torch.empty(len(learners), first.n_envs, dtype=torch.int64)
-        self._rate: float = first.policy.optimizer.param_groups[0]["lr"]
         self.interventions = first.interventions
 
     @property
@@ -140,14 +173,21 @@ class Stack:
             self._scopes[name] = list(dict.fromkeys(self._stacked[one] for one in own))
         return self._scopes[name]
 
+    @property
+    def _rate(self) -> float:
+        rate: float = self.learners[0].policy.optimizer.param_groups[0]["lr"]
+        return rate
+
     def holds(self) -> bool:
-        """False if the weights of a learner have been moved elsewhere since."""
-        return [own.data_ptr() for own in self._own] == self._places
+        """False if a learner is no longer what it was when it was stacked."""
+        return all(seat.holds() for seat in self._seats)
 
     def answer(self) -> Raised:
         """See `SupervisedLearner.answer`."""
         network, columns = self.network, self._look()
-        self._slopes, self._found = by_hand(network.chain, columns, self._answers, network.gather)
+        self._slopes, self._found = by_hand(
+            network.chain, columns, self._answers, network.gradients
+        )
         for learner, mine in zip(self.learners, self._found.numpy().argmax(1), strict=True):
             learner.given = mine
         return dict.fromkeys(self.learners)
@@ -165,15 +205,18 @@ class Stack:
 
     def update(self, learners: Sequence[SupervisedLearner]) -> Raised:
         """See `rlplastic.agents.learner.update`; those that are not there stay as they are."""
-        for parameter in self.network.parameters:
+        for parameter in self.parameters:
             parameter.grad = None
+        members = self.interventions.members
+        before = [dict(member.state) for member in members]
         losses: Any = SimpleNamespace(slopes=self._slopes)
         terms = self.interventions.gradient(cast(Learner, self), losses)
-        gradients: list[Any] = [parameter.grad for parameter in self.network.parameters]
+        self.network.check_home()
+        gradients: list[Any] = [parameter.grad for parameter in self.parameters]
         heights = total(terms).tolist()
         fine = self._are_short(gradients) and all(map(math.isfinite, heights))
-        lengths = () if fine else norms(self.network.parameters, gradients).tolist()
-        states = [member.state for member in self.interventions.members]
+        lengths = [] if fine else norms(self.parameters, gradients).float().unbind()
+        states = [dict(member.state) for member in members]
         there, raised, left = set(learners), Raised(), list[int]()
         for seed, learner in enumerate(self.learners):
             if learner in there:
@@ -183,11 +226,13 @@ class Stack:
                     raised[learner] = _checked(learner, mine, lengths[seed], heights[seed])
             if learner not in there or raised[learner] is not None:
                 left.append(seed)
+            known = states if learner in there else before
+            for member, state in zip(learner.interventions.members, known, strict=True):
+                member.state.clear()
+                member.state.update(state)
         self._step(gradients, left)
         for seed, learner in enumerate(self.learners):
-            if learner in there and raised[learner] is None:
-                for member, state in zip(learner.interventions.members, states, strict=True):
-                    member.state.update(state)
+            if seed not in left:
                 batch = self._batches[seed]
                 learner.has_learnt(batch, partial(_loss, self._found, seed, batch.answers))
         return raised
@@ -210,10 +255,10 @@ class Stack:
 
     def _step(self, gradients: Sequence[Tensor], left: list[int]) -> None:
         """Gradient descent, of all seeds but those that are left as they are."""
-        kept = [values[left] for values in self.network.values] if left else []
+        kept = [(part.values, part.values[left]) for part in self.network.parts if left]
         with torch.no_grad():
             self.network.descend(gradients, self._rate)
-        for values, before in zip(self.network.values, kept, strict=False):
+        for values, before in kept:
             values[left] = before
 
 
@@ -225,20 +270,21 @@ def _trial(network: StackedNetwork, inputs: Tensor, answers: Tensor, rate: float
         network.show(inputs)
         for _ in "ab":  # here, and at a point nearby
             passed = outputs(network.chain, inputs.transpose(1, 2))
-            found = network.gather(slopes(network.chain, passed, mean_loss(passed[-1], answers)[1]))
+            losses, slope = mean_loss(passed[-1], answers)
+            found = network.gradients(slopes(network.chain, passed, slope))
             gradients = [found[parameter] for parameter in parameters]
-            lengths = torch.from_numpy(norms(parameters, gradients).astype(np.float32))
-            made += [passed[-1], *gradients, lengths]
-            nearby = moved_along(here, gradients, lengths)
+            lengths = norms(parameters, gradients)
+            made += [passed[-1], losses, *gradients, lengths]
+            nearby = moved_along(here, gradients, lengths.float())
             for parameter, data in zip(parameters, nearby, strict=True):
                 parameter.data = data
         for parameter, data in zip(parameters, here, strict=True):
             parameter.data = data
-        before = [each.clone() for each in network.values]
+        before = [part.values.clone() for part in network.parts]
         network.descend(gradients, rate)
-        made += [each.clone() for each in network.values]
-        for each, kept in zip(network.values, before, strict=True):
-            each.copy_(kept)
+        made += [part.values.clone() for part in network.parts]
+        for part, kept in zip(network.parts, before, strict=True):
+            part.values.copy_(kept)
     return made
 
 
@@ -252,11 +298,11 @@ def _layers(learner: SupervisedLearner) -> list[nn.Module]:
 
 
 def _checked(
-    learner: SupervisedLearner, gradients: list[Tensor], length: float, loss: float
+    learner: SupervisedLearner, gradients: list[Tensor], length: Tensor, loss: float
 ) -> Exception | None:
     """Clip a learner's gradient; what it raises if that, or the loss, is not finite."""
     try:
-        found = clip(gradients, learner.max_grad_norm, length)
+        found = shorten(gradients, length, learner.max_grad_norm)
         refuse_infinite(found, loss, learner.num_updates + 1)
     except Diverged as error:
         return error

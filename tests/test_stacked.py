@@ -14,7 +14,7 @@ from torch import nn
 
 from rlplastic.agents.direct import mean_loss, outputs, slopes
 from rlplastic.agents.predictor import Predictor
-from rlplastic.agents.stacked import SpannedLinear, StackedNetwork
+from rlplastic.agents.stacked import Span, StackedNetwork
 from rlplastic.agents.team import Stack
 from rlplastic.envs import datasets
 from rlplastic.interventions.ascent import moved_along, norms
@@ -70,20 +70,19 @@ def test_every_number_is_that_of_float64(seeds, batch, widths, classes, activati
     chains = [chain_of([*widths, classes], activation) for _ in range(seeds)]
     x, answers = torch.rand(seeds, batch, widths[0]), torch.randint(classes, (seeds, batch))
     network = StackedNetwork.of(chains, batch)
-    first = network.chain[0]
-    assert (type(first) is SpannedLinear) == (2 * batch <= widths[0])
+    assert isinstance(network.parts[0], Span) == (2 * batch <= widths[0])
     exact = [
         reference([m.double() for m in chain], x[s].double(), answers[s], rho)
         for s, chain in enumerate(chains)
     ]
     here = [p.data for p in network.parameters]
-    before = [v.clone() for v in network.values]
+    before = [part.values.clone() for part in network.parts]
     with torch.no_grad():
         network.show(x)
         for place in (0, 1):
             passed = outputs(network.chain, x.transpose(1, 2))
             losses, slope = mean_loss(passed[-1], answers)
-            known = network.gather(slopes(network.chain, passed, slope))
+            known = network.gradients(slopes(network.chain, passed, slope))
             gradients = [known[p] for p in network.parameters]
             lengths = norms(network.parameters, gradients)
             for s in range(seeds):
@@ -94,19 +93,21 @@ def test_every_number_is_that_of_float64(seeds, batch, widths, classes, activati
                 assert abs(lengths[s] - length) < 1e-4 * size
                 for mine, g in zip(dense(network, gradients, x, s), gradient, strict=True):
                     close(mine.view(g.shape), g, 1e-4 * size)
-            factors = torch.from_numpy((rho / lengths).astype(np.float32))
+            factors = (rho / lengths).float()
             for p, data in zip(
                 network.parameters, moved_along(here, gradients, factors), strict=True
             ):
                 p.data = data
         for p, data in zip(network.parameters, here, strict=True):
             p.data = data
-        assert all(map(torch.equal, network.values, before))  # nothing has moved so far
+        network.check_home()
+        for part, values in zip(network.parts, before, strict=True):
+            assert torch.equal(part.values, values)  # nothing has moved so far
         network.descend(gradients, 0.3)
     for s, chain in enumerate(chains):
         for own, mine, g in zip(
             (p for m in chain for p in m.parameters()),
-            network.owned(s),
+            (values[s] for _, values in network.weights),
             exact[s][1][2],
             strict=True,
         ):
@@ -119,36 +120,32 @@ def close(mine, expected, room):
 
 def dense(network, gradients, x, seed):
     """The gradient of each weight of a seed, written out."""
-    rest, found = list(gradients), []
-    if type(network.chain[0]) is SpannedLinear:
-        found.append(rest.pop(0)[seed] @ x[seed])
-    for block, rows in zip(network.blocks, rest, strict=True):
-        for offset, (height, width), _ in block.slots:
-            found.append(rows[seed, offset : offset + height * width])
+    found = []
+    for part, g in zip(network.parts, gradients, strict=True):
+        if isinstance(part, Span):
+            found.append(g[seed] @ x[seed])
+        else:
+            found += [g[seed, begin : begin + h * w] for begin, h, w in part.slots]
     return found
 
 
 def test_the_length_of_a_sum_that_cancels_is_as_good_as_a_dense_ones():
     """Two equal examples, as strong in opposite directions but for the last bit."""
     torch.manual_seed(0)
-    layer = SpannedLinear(torch.randn(1, 5, 64), packed(5), 2)
+    span = Span(torch.randn(1, 5, 64), 2)
     x = torch.rand(1, 1, 64).repeat(1, 2, 1)
     x[0, 1, 3] += 1e-6
-    layer.show(x)
+    span.show(x)
     g = torch.randn(1, 5, 1).repeat(1, 1, 2)
     g[:, :, 1] *= -1
     exact = torch.bmm(g.double(), x.double()).norm()
     assert 0 < exact < 1e-5
-    found = norms([layer.coordinates], [g])
+    found = norms([span.parameter], [g])
     assert found.shape == (1,)
     assert abs(float(found[0]) - exact) < 1e-3 * exact
     g[:, :, 1] = -g[:, :, 0]
-    layer.show(x[:, :1].repeat(1, 2, 1))
-    assert norms([layer.coordinates], [g]).tolist() == [0.0]
-
-
-def packed(units):
-    return StackedNetwork.of([[nn.Linear(1, units)]], 1).blocks[0]
+    span.show(x[:, :1].repeat(1, 2, 1))
+    assert norms([span.parameter], [g]).tolist() == [0.0]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])

@@ -16,16 +16,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from short_cells import PROVENANCE, Killed, outcome
+from stable_baselines3.common.callbacks import BaseCallback
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_pool import Told, process_of
 from test_supervised import learner, stream_of, weights
 
 from rlplastic import pool, registry, runner, store, teams
 from rlplastic.agents import team as team_module
-from rlplastic.agents.direct import StackedLinear
+from rlplastic.agents.stacked import StackedLinear
 from rlplastic.agents.team import Stack, Team
 from rlplastic.envs import datasets
-from rlplastic.interventions import Interventions
+from rlplastic.errors import Diverged
+from rlplastic.interventions import Interventions, ascent
 from rlplastic.life import LifeCallback
 
 torch.set_num_threads(1)
@@ -241,8 +243,9 @@ def test_cells_are_recorded_as_if_each_were_alone(reg, tmp_path, stacked):
         assert {"train/loss", "plasticity/sharpness_sam", "shift/phase"} & set(found)
 
 
-def test_who_diverges_leaves_the_others_as_they_are(tmp_path, stacked):
-    cells = cells_of(seeds=6, learning_rate=3e4)
+@pytest.mark.parametrize("reg", ["none", "sam"])
+def test_who_diverges_leaves_the_others_as_they_are(reg, tmp_path, stacked):
+    cells = cells_of(reg, seeds=6, learning_rate=3e4 if reg == "none" else 1e4)
     ended = runner.run_together(jobs_of(cells, tmp_path / "team"))
     expected = alone(cells, tmp_path / "alone")
     assert set(ended) == {"done", "diverged"}
@@ -438,11 +441,124 @@ def test_a_stack_is_what_interventions_see():
         agent._last_obs = agent.get_env().reset()
     stack = Stack(agents)
     assert stack.is_exact()
-    coordinates, hidden, head = stack.network.parameters
+    coordinates, hidden, head = stack.parameters
     assert stack.scope("critic") == stack.scope("all") == [coordinates, hidden, head]
     assert stack.scope("backbone") == [coordinates, hidden]
     assert stack.scope("head") == [head]
     for own in agents[1].scope("all"):
         mine = own.detach().numpy()
-        assert any(np.shares_memory(mine, values.numpy()) for values in stack.network.values)
+        assert any(np.shares_memory(mine, part.values.numpy()) for part in stack.network.parts)
     assert team_module.kind_of(agents[0]) == team_module.kind_of(agents[1])
+
+
+class OfOurs(registry.load("intervention", "none")):
+    """An intervention of somebody's own, with a gradient."""
+
+    stacks = True
+
+    def __init__(self, gradient):
+        object.__setattr__(self, "of", gradient)
+
+    def gradient(self, agent, losses):
+        return self.of(agent, losses)
+
+
+def with_gradient(gradient, seed=0):
+    stream = stream_of(period=1600)
+    return learner(stream, interventions=Interventions([OfOurs(gradient)], "mlp"), seed=seed)
+
+
+def test_what_an_intervention_raises_alone_is_the_learners_own(tmp_path, monkeypatch):
+    sam = registry.load("intervention", "sam")
+    gradient = sam.gradient
+
+    def raises(self, agent, losses):
+        if agent.num_updates == 30:
+            raise Diverged("of its own")
+        return gradient(self, agent, losses)
+
+    monkeypatch.setattr(sam, "gradient", raises)
+    cell = short_cells.cell_of("mlp", "sam", env=ENV, period=800)
+    assert runner.run_together(jobs_of([cell], tmp_path)) == ["diverged"]
+    assert "of its own" in (tmp_path / cell.id / "done.json").read_text()
+
+
+def test_a_gradient_that_leaves_weights_moved_is_refused():
+    def in_place(agent, losses):
+        terms = ascent.plain(losses)
+        parameters = agent.scope("all")
+        with torch.no_grad():
+            for parameter in parameters:
+                parameter.add_(parameter.grad, alpha=0.1)
+            for parameter in parameters:
+                parameter.sub_(parameter.grad, alpha=0.1 + 1e-6)
+        return terms
+
+    def elsewhere(agent, losses):
+        terms = ascent.plain(losses)
+        for parameter in agent.scope("all"):
+            parameter.data = parameter.data.clone()
+        return terms
+
+    for gradient in (in_place, elsewhere):
+        with pytest.raises(RuntimeError, match="left weights moved"):
+            with_gradient(gradient).learn(160)
+
+
+def test_a_gradient_of_ones_own_moves_every_seed(stacked):
+    """The weights go twice as far as by the plain one at half the rate: sums are as of any."""
+
+    def doubled(agent, losses):
+        terms = ascent.plain(losses)
+        for parameter in agent.scope("all"):
+            parameter.grad.mul_(2)
+        return terms
+
+    twice = [with_gradient(doubled, seed=seed) for seed in range(2)]
+    plain = [learner(stream_of(period=1600), seed=seed, learning_rate=0.02) for seed in range(2)]
+    for agents in (twice, plain):
+        in_turn(agents, 480)
+    for mine, other in zip(twice, plain, strict=True):
+        for a, b in zip(mine.policy.parameters(), other.policy.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+class At(BaseCallback):
+    """Does something to the agent at one step."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.change = change
+
+    def _on_step(self):
+        if self.num_timesteps == 160:
+            self.change(self.model)
+        return True
+
+
+def test_who_is_changed_on_the_way_is_no_longer_in_its_old_stack(stacked):
+    calls = []
+
+    def stop(agent):
+        agent.policy.optimizer.param_groups[0]["lr"] = 0.0
+
+    def watch(agent):
+        agent.policy.net[0].register_forward_hook(lambda *_: calls.append(1))
+
+    def renew(agent):
+        old = agent.policy.net[-1]
+        agent.policy.net[-1] = torch.nn.Linear(old.in_features, old.out_features)
+        agent.policy.optimizer.param_groups[0]["params"] = list(agent.policy.parameters())
+
+    still, watched, renewed, plain = (learner(stream_of(), seed=1) for _ in range(4))
+    still.learn(320, At(stop))
+    before = learner(stream_of(), seed=1)
+    before.learn(144)
+    assert weights(still) == weights(before)
+    watched.learn(320, At(watch))
+    assert len(calls) == 10
+    renewed.learn(320, At(renew))
+    born = [p.detach().clone() for p in renewed.policy.net[-1].parameters()]
+    plain.learn(320)
+    renewed.learn(160)
+    assert not any(map(torch.equal, born, renewed.policy.net[-1].parameters()))

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
 from rlplastic.interventions import Learner, Losses, total
 
-Array = np.ndarray[Any, Any]
 Gradients = list[Tensor | None]
 Factor = float | Tensor  # a number; of stacked seeds one for each: ``[seeds]``
 Offset = tuple[Sequence[Tensor], Factor]  # ε: tensors and the factor that is common to them
@@ -22,25 +20,18 @@ Combine = Callable[[Gradients, Gradients, list[Parameter]], Gradients]
 Look = Callable[[Tensor], Tensor]
 
 
-def _squares(gradient: Tensor) -> Array:
-    rows = gradient.numpy().reshape(len(gradient), -1)
-    squares: Array = np.vecdot(rows, rows).astype(np.float64)
-    return squares
-
-
 class Stacked(Parameter):
     """A parameter of several seeds: its first dimension is the seed.
 
     An intervention with `stacks` works on these as it does on one seed's; the gradient of each
-    seed's loss by its own share stands in ``.grad``.
-
-    Attributes:
-        squares: From a gradient by it to the square of its L2 norm for each seed: float64
-            ``[seeds]``. Where a parameter stands for coordinates (`rlplastic.agents.stacked`), sums
-            and multiples of gradients are those of the coordinates, and lengths are not.
+    seed's loss by its own share stands in ``.grad``. To look at a point nearby it gives them other
+    ``.data``, as `two_passes` does, and puts the same tensor back: it never changes it in place.
     """
 
-    squares: Callable[[Tensor], Array] = staticmethod(_squares)
+    def squares(self, gradient: Tensor) -> Tensor:
+        """The square of the L2 norm of a gradient by it, of each seed: float64 ``[seeds]``."""
+        lengths: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+        return lengths.double().square_()
 
 
 def radius(rho: float, num_updates: int, warmup: int = 0, cycle: int = 0) -> float:
@@ -63,13 +54,15 @@ def norm(tensors: Sequence[Tensor]) -> Tensor:
     return found
 
 
-def norms(weights: Sequence[Parameter], gradients: Sequence[Tensor]) -> Array:
+def norms(weights: Sequence[Parameter], gradients: Sequence[Tensor]) -> Tensor:
     """The L2 norm of each seed's share of the gradients of stacked weights: float64 ``[seeds]``."""
-    pairs = zip(weights, gradients, strict=True)
-    with np.errstate(all="ignore"):  # somebody refuses what is not finite
-        squares = sum(cast(Stacked, weight).squares(gradient) for weight, gradient in pairs)
-        lengths: Array = np.sqrt(np.maximum(squares, 0.0))  # sums of coordinates may cancel to less
-    return lengths
+    first, *others = (
+        cast(Stacked, weight).squares(gradient)
+        for weight, gradient in zip(weights, gradients, strict=True)
+    )
+    for squares in others:
+        first += squares
+    return first.clamp_(min=0).sqrt_()  # of coordinates, sums may cancel to less
 
 
 def per_norm(rho: float, tensors: Sequence[Tensor]) -> float:
@@ -190,8 +183,7 @@ def along_gradient(rho: float, *, normalised: bool = True) -> Step:
         if not normalised:
             return gradients, rho
         if isinstance(weights[0], Stacked):
-            each = rho / (norms(weights, gradients) + 1e-12)
-            return gradients, torch.from_numpy(each.astype(np.float32))
+            return gradients, (rho / (norms(weights, gradients) + 1e-12)).float()
         return gradients, per_norm(rho, gradients)
 
     return step

@@ -76,8 +76,9 @@ class Intervention:
         stacks: True if in an update it has at most a `gradient`, which draws nothing, asks the
             losses for no more than their ``slopes``, and takes a learner that stands for several
             seeds: it has `num_updates` and `scope`, whose parameters are `ascent.Stacked`. Those
-            may be packed or coordinates, so that it adds gradients up and asks `ascent.norms` for
-            their lengths. What it does to each seed must not depend on the others.
+            may be packed, or coordinates that mean nothing in the next minibatch: it adds gradients
+            up, asks `ascent.norms` for their lengths, and moves by other ``.data`` as
+            `ascent.two_passes` does. What it does to each seed must not depend on the others.
     """
 
     oracle: ClassVar[bool] = False
