@@ -28,8 +28,8 @@ Team = tuple[Cell, ...]
 def teams_of(cells: Sequence[Cell], workers: int) -> list[Team]:
     """The cells in teams, in the order of their first members; most teams have one cell.
 
-    Of all sizes up to the largest the one whose teams end first, were all cells equally long: many
-    cells in a process are faster, and few leave no worker idle at the end.
+    Of all sizes up to the largest the one whose teams end soonest, were all cells equally long: a
+    large team is faster, and small ones keep all workers busy to the end.
 
     Args:
         cells: All that are to be run.

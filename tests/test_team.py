@@ -337,10 +337,11 @@ def test_every_cell_is_in_one_team_with_its_kind(seeds, others, workers, order):
         (10, ["none", "sam", "adam"], 2, [10, 10] + [1] * 10),
         (10, ["none", "sam"], 4, [5, 5, 5, 5]),
         (3, ["none"], 8, [1, 1, 1]),
+        (10, ["none"], 8, [2, 2, 2, 2, 2]),
         (31, ["none"], 1, [7, 8, 8, 8]),
     ],
 )
-def test_teams_are_large_and_leave_no_worker_idle(seeds, regs, workers, expected):
+def test_teams_are_those_that_end_soonest(seeds, regs, workers, expected):
     cells = [replace(MADE[reg], seed=seed) for reg in regs for seed in range(seeds)]
     assert [len(team) for team in teams.teams_of(cells, workers)] == expected
 

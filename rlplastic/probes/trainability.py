@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rlplastic.agents.adam import LeanAdam
 from rlplastic.interventions import surgery
 from rlplastic.registry import probe
 
@@ -91,7 +92,8 @@ def fitted(agent: Any, start: Start, values: list[Tensor]) -> float:
     gradients = [p.grad for p in weights]
     try:
         with surgery.swapped(weights, values):
-            optimizer = torch.optim.Adam(weights, lr=STEP_SIZE)
+            kind = LeanAdam if weights[0].is_cpu else torch.optim.Adam
+            optimizer = kind(weights, lr=STEP_SIZE, fused=True)
             loss = start()
             for _ in range(STEPS):
                 optimizer.zero_grad()
