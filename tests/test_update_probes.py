@@ -7,7 +7,9 @@ import math
 import pytest
 import torch
 from test_probes import dqn, ppo, value
+from test_supervised import learner, stream_of
 
+from rlplastic.agents.predictor import Predictor
 from rlplastic.interventions.reset import ResetAtShift
 from rlplastic.probes import trainability
 from rlplastic.probes.updates import SINGLE
@@ -162,6 +164,22 @@ def test_the_fit_is_a_hundred_steps_of_adam():
     with torch.no_grad():
         moved = targets + net(x).mean()
     expected = after_a_hundred_steps(net, lambda: (net(x) - moved).square().mean())
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("reg", ["none", "layernorm"])
+def test_a_known_chain_fits_as_its_graph_does(reg, monkeypatch):
+    """Supervised agents' networks are run by hand where they can be."""
+    agent = learner(stream_of(), reg=reg, hidden=(12, 9))
+    agent.learn(320)
+    probes = trainability.trainability, trainability.capacity, trainability.fresh_fit
+    with monkeypatch.context() as patch:
+        made, by_hand = [], trainability._by_hand
+        patch.setattr(trainability, "_by_hand", lambda *given: made.append(1) or by_hand(*given))
+        found = [probe(agent, agent.last_batch) for probe in probes]
+    assert len(made) == (7 if reg == "none" else 0)
+    monkeypatch.setattr(Predictor, "chain", lambda self: None)
+    expected = [probe(agent, agent.last_batch) for probe in probes]
     assert found == pytest.approx(expected, rel=1e-4)
 
 

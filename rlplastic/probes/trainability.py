@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from rlplastic.agents.adam import LeanAdam
+from rlplastic.agents.direct import by_hand
+from rlplastic.agents.predictor import Predictor
 from rlplastic.interventions import surgery
 from rlplastic.registry import probe
 
@@ -20,7 +22,8 @@ STEP_SIZE = 3e-3
 SEED = 230_301_486
 FUNCTIONS = 3
 
-Start = Callable[[], Callable[[], Any]]
+Learn = Callable[[], Tensor]  # leaves the critic's gradient in ``.grad``, returns the loss
+Start = Callable[[], Learn]
 
 
 @probe("trainability", cost="full")
@@ -74,8 +77,10 @@ def fresh_fit(agent: Any, batch: Any) -> float:
     newborn = _newborn(agent, _generator(agent))
     losses = agent.losses(batch)
 
-    def start() -> Callable[[], Any]:
-        return lambda: losses("critic")["critic"]
+    def start() -> Learn:
+        if isinstance(agent.policy, Predictor) and agent.chain() is not None:
+            return _by_hand(agent, batch, batch.answers)
+        return _by_graph(agent, lambda: losses("critic")["critic"])
 
     return fitted(agent, start, _values(agent)) / max(fitted(agent, start, newborn), 1e-12)
 
@@ -85,7 +90,7 @@ def fitted(agent: Any, start: Start, values: list[Tensor]) -> float:
 
     Args:
         agent: Its parameters and their gradients are put back.
-        start: Called at those values; returns the loss at whatever the values then are.
+        start: Called at those values; what it returns learns at whatever the values then are.
         values: Changed in place.
     """
     weights = agent.scope("critic")
@@ -94,13 +99,11 @@ def fitted(agent: Any, start: Start, values: list[Tensor]) -> float:
         with surgery.swapped(weights, values):
             kind = LeanAdam if weights[0].is_cpu else torch.optim.Adam
             optimizer = kind(weights, lr=STEP_SIZE, fused=True)
-            loss = start()
+            learn = start()
             for _ in range(STEPS):
-                optimizer.zero_grad()
-                loss().backward()
+                learn()
                 optimizer.step()
-            with torch.no_grad():
-                return float(loss())
+            return float(learn().detach())
     finally:
         for parameter, gradient in zip(weights, gradients, strict=True):
             parameter.grad = gradient
@@ -109,12 +112,44 @@ def fitted(agent: Any, start: Start, values: list[Tensor]) -> float:
 def _towards(agent: Any, batch: Any, targets: Tensor) -> Start:
     """For `fitted`: the mean squared error to targets, moved by the mean output at the start."""
 
-    def start() -> Callable[[], Any]:
+    def start() -> Learn:
         with torch.no_grad():
             moved = targets + agent.values(batch.observations).mean()
-        return lambda: (agent.values(batch.observations) - moved).square().mean()
+        if isinstance(agent.policy, Predictor) and agent.policy.chain() is not None:
+            return _by_hand(agent, batch, moved)
+        return _by_graph(agent, lambda: (agent.values(batch.observations) - moved).square().mean())
 
     return start
+
+
+def _by_hand(agent: Any, batch: Any, answers: Tensor) -> Learn:
+    """For what `fitted` calls: the mean loss of a supervised agent whose network is a known chain.
+
+    In the bytes of `_by_graph`, sooner.
+    """
+    policy = agent.policy
+    slopes, _ = by_hand(policy.chain(), policy.inputs(batch.observations), answers)
+
+    def learn() -> Tensor:
+        terms, (found,) = slopes("critic")
+        for parameter, gradient in found.items():
+            parameter.grad = gradient
+        return terms["critic"]
+
+    return learn
+
+
+def _by_graph(agent: Any, loss: Learn) -> Learn:
+    """For what `fitted` calls: the gradient by autograd."""
+
+    def learn() -> Tensor:
+        for parameter in agent.scope("critic"):
+            parameter.grad = None
+        found = loss()
+        found.backward()  # type: ignore[no-untyped-call]
+        return found
+
+    return learn
 
 
 def _generator(agent: Any) -> torch.Generator:
