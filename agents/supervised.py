@@ -37,6 +37,7 @@ from rlplastic.agents.networks import (
 from rlplastic.agents.pages import keep_pages
 from rlplastic.agents.predictor import Predictor, answers_of
 from rlplastic.agents.resume import restore, snapshot
+from rlplastic.agents.team import Team
 from rlplastic.envs.supervised import Supervised
 from rlplastic.errors import UsageError
 from rlplastic.interventions import Interventions
@@ -151,8 +152,6 @@ class SupervisedLearner(BaseAlgorithm):
         self, total_timesteps: int, callback: Any = None, log_interval: int | None = None
     ) -> Self:
         """Answer and learn from so many examples, a minibatch at a time."""
-        from rlplastic.agents.team import Team  # which knows this class
-
         team = Team()
         for turn in self.turns(total_timesteps, callback):
             (raised,) = team.take([turn])

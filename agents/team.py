@@ -18,7 +18,7 @@ from collections.abc import Hashable, Sequence
 from functools import partial
 from operator import is_
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from gymnasium import spaces
@@ -28,13 +28,15 @@ from rlplastic.agents.direct import by_hand, hooks_of, mean_loss, outputs, slope
 from rlplastic.agents.learner import refuse_infinite, shorten
 from rlplastic.agents.sgd import LeanSGD
 from rlplastic.agents.stacked import StackedNetwork
-from rlplastic.agents.supervised import SupervisedLearner, Turn
 from rlplastic.errors import Diverged
 from rlplastic.interventions import Learner, total
 from rlplastic.interventions.ascent import moved_along, norms
 
+if TYPE_CHECKING:
+    from rlplastic.agents.supervised import SupervisedLearner, Turn
+
 OTHER = ("momentum", "weight_decay", "maximize")  # than plain gradient descent
-Raised = dict[SupervisedLearner, Exception | None]  # what each of several learners did
+Raised = dict[Any, Exception | None]  # what each of several learners did
 
 
 class Team:
