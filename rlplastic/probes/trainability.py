@@ -6,6 +6,7 @@ A copy takes 100 steps of a new Adam with step size 3e-3 (ours) on the last mini
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from rlplastic.agents.adam import LeanAdam
 from rlplastic.agents.direct import by_hand
 from rlplastic.agents.predictor import Predictor
 from rlplastic.interventions import surgery
+from rlplastic.interventions.ascent import plain
 from rlplastic.registry import probe
 
 STEPS = 100
@@ -22,8 +24,7 @@ STEP_SIZE = 3e-3
 SEED = 230_301_486
 FUNCTIONS = 3
 
-Learn = Callable[[], Tensor]  # leaves the critic's gradient in ``.grad``, returns the loss
-Start = Callable[[], Learn]
+Start = Callable[[], Any]  # returns what `rlplastic.interventions.ascent.plain` takes
 
 
 @probe("trainability", cost="full")
@@ -77,10 +78,10 @@ def fresh_fit(agent: Any, batch: Any) -> float:
     newborn = _newborn(agent, _generator(agent))
     losses = agent.losses(batch)
 
-    def start() -> Learn:
+    def start() -> Any:
         if isinstance(agent.policy, Predictor) and agent.chain() is not None:
             return _by_hand(agent, batch, batch.answers)
-        return _by_graph(agent, lambda: losses("critic")["critic"])
+        return lambda: losses("critic")
 
     return fitted(agent, start, _values(agent)) / max(fitted(agent, start, newborn), 1e-12)
 
@@ -90,7 +91,7 @@ def fitted(agent: Any, start: Start, values: list[Tensor]) -> float:
 
     Args:
         agent: Its parameters and their gradients are put back.
-        start: Called at those values; what it returns learns at whatever the values then are.
+        start: Called at those values; returns the losses at whatever the values then are.
         values: Changed in place.
     """
     weights = agent.scope("critic")
@@ -99,11 +100,12 @@ def fitted(agent: Any, start: Start, values: list[Tensor]) -> float:
         with surgery.swapped(weights, values):
             kind = LeanAdam if weights[0].is_cpu else torch.optim.Adam
             optimizer = kind(weights, lr=STEP_SIZE, fused=True)
-            learn = start()
+            losses = start()
             for _ in range(STEPS):
-                learn()
+                optimizer.zero_grad()
+                plain(losses)
                 optimizer.step()
-            return float(learn().detach())
+            return float(plain(losses)["critic"].detach())
     finally:
         for parameter, gradient in zip(weights, gradients, strict=True):
             parameter.grad = gradient
@@ -112,44 +114,21 @@ def fitted(agent: Any, start: Start, values: list[Tensor]) -> float:
 def _towards(agent: Any, batch: Any, targets: Tensor) -> Start:
     """For `fitted`: the mean squared error to targets, moved by the mean output at the start."""
 
-    def start() -> Learn:
+    def start() -> Any:
         with torch.no_grad():
             moved = targets + agent.values(batch.observations).mean()
         if isinstance(agent.policy, Predictor) and agent.policy.chain() is not None:
             return _by_hand(agent, batch, moved)
-        return _by_graph(agent, lambda: (agent.values(batch.observations) - moved).square().mean())
+        return lambda: {"critic": (agent.values(batch.observations) - moved).square().mean()}
 
     return start
 
 
-def _by_hand(agent: Any, batch: Any, answers: Tensor) -> Learn:
-    """For what `fitted` calls: the mean loss of a supervised agent whose network is a known chain.
-
-    In the bytes of `_by_graph`, sooner.
-    """
+def _by_hand(agent: Any, batch: Any, answers: Tensor) -> Any:
+    """For `fitted`: the mean loss of a supervised agent whose network is a known chain, sooner."""
     policy = agent.policy
     slopes, _ = by_hand(policy.chain(), policy.inputs(batch.observations), answers)
-
-    def learn() -> Tensor:
-        terms, (found,) = slopes("critic")
-        for parameter, gradient in found.items():
-            parameter.grad = gradient
-        return terms["critic"]
-
-    return learn
-
-
-def _by_graph(agent: Any, loss: Learn) -> Learn:
-    """For what `fitted` calls: the gradient by autograd."""
-
-    def learn() -> Tensor:
-        for parameter in agent.scope("critic"):
-            parameter.grad = None
-        found = loss()
-        found.backward()  # type: ignore[no-untyped-call]
-        return found
-
-    return learn
+    return SimpleNamespace(slopes=slopes)
 
 
 def _generator(agent: Any) -> torch.Generator:
